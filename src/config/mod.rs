@@ -1,0 +1,175 @@
+//! `config.yaml` after every check: once a [`Config`] exists, nothing downstream checks it again.
+//!
+//! `load` finds, reads and reports; `raw` is the located YAML tree; `validate` turns it into the types
+//! below, collecting every problem; `interpolate` and `units` read single scalars.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use chrono::NaiveTime;
+
+use crate::command::Command;
+
+/// One whole, valid configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The file it was read from, absolute.
+    pub path: PathBuf,
+    /// SHA-256 of the file's bytes, lower-case hex: says whether the file has changed.
+    pub hash: String,
+    pub service: Service,
+    /// The database file, absolute; its folder is the state dir.
+    pub state_path: PathBuf,
+    /// The folder whose sub-folders are plugins, absolute.
+    pub plugins_dir: PathBuf,
+    pub plugins: BTreeMap<String, PluginConfig>,
+    pub webhooks: Option<Webhooks>,
+    pub routes: Vec<Route>,
+}
+
+/// `service`: the gateway itself.
+#[derive(Debug, Clone)]
+pub struct Service {
+    pub name: String,
+    pub tick_interval: Duration,
+    pub log_level: LogLevel,
+    pub log_format: LogFormat,
+    /// How long a succeeded job's dedupe key keeps equal jobs away.
+    pub dedupe_ttl: Duration,
+    pub job_log_retention: Duration,
+    /// Never less than `dedupe_ttl`.
+    pub job_queue_retention: Duration,
+    pub max_queue_depth: u64,
+    /// How long a job in flight may go on after SIGTERM.
+    pub shutdown_grace: Duration,
+}
+
+/// The least severe level that is logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogLevel {
+    Trace,
+    Debug,
+    Info,
+    Warn,
+    Error,
+}
+
+/// How a log line looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For a terminal.
+    Text,
+}
+
+/// `plugins.<name>`.
+#[derive(Debug, Clone)]
+pub struct PluginConfig {
+    pub enabled: bool,
+    pub schedule: Option<Schedule>,
+    /// Passed to the plugin as it is.
+    pub config: serde_json::Map<String, serde_json::Value>,
+    /// Added to the allow-listed environment of the plugin's processes.
+    pub env: BTreeMap<String, String>,
+    pub retry: Retry,
+    pub timeouts: Timeouts,
+    pub circuit_breaker: CircuitBreaker,
+    /// How many polls of the plugin may be queued or running at once, at least 1.
+    pub max_outstanding_polls: u32,
+}
+
+/// `plugins.<name>.schedule`: when the plugin is polled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Schedule {
+    /// Whole seconds, at least one.
+    pub every: Duration,
+    /// Each run is moved by a random time in `[-jitter/2, +jitter/2]`; less than `every`.
+    pub jitter: Duration,
+    pub preferred_window: Option<Window>,
+}
+
+/// A daily span of the machine's local time, `[start, end)`; overnight when `start > end`; never empty.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    pub start: NaiveTime,
+    pub end: NaiveTime,
+}
+
+/// `plugins.<name>.retry`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retry {
+    /// At least 1, which means no retry.
+    pub max_attempts: u32,
+    /// The delay before attempt `n + 1` is `backoff_base * 2^(n-1) + uniform(0, backoff_base)`.
+    pub backoff_base: Duration,
+}
+
+/// `plugins.<name>.timeouts`, by command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    pub poll: Duration,
+    pub handle: Duration,
+    pub health: Duration,
+    pub init: Duration,
+}
+
+impl Timeouts {
+    /// How long a process for `command` may take.
+    pub fn of(&self, command: Command) -> Duration {
+        match command {
+            Command::Poll => self.poll,
+            Command::Handle => self.handle,
+            Command::Health => self.health,
+            Command::Init => self.init,
+        }
+    }
+}
+
+/// `plugins.<name>.circuit_breaker`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CircuitBreaker {
+    /// Dead polls in a row that open it, at least 1.
+    pub threshold: u32,
+    pub reset_after: Duration,
+}
+
+/// `webhooks`.
+#[derive(Debug, Clone)]
+pub struct Webhooks {
+    pub listen: std::net::SocketAddr,
+    pub endpoints: Vec<Endpoint>,
+}
+
+/// One of `webhooks.endpoints`.
+#[derive(Clone)]
+pub struct Endpoint {
+    /// Literal, starting with `/`; unique; never `/healthz`.
+    pub path: String,
+    pub plugin: String,
+    /// At least one; more than one while a secret is being rotated. Never logged.
+    pub secrets: Vec<String>,
+    /// Lower case.
+    pub signature_header: String,
+    /// Bytes.
+    pub max_body_size: u64,
+    /// Lower case.
+    pub dedupe_header: Option<String>,
+    /// Lower case.
+    pub event_header: Option<String>,
+}
+
+impl std::fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Endpoint").field("path", &self.path).field("plugin", &self.plugin).finish_non_exhaustive()
+    }
+}
+
+/// One of `routes`: events of `event_type` from plugin `from` become jobs of plugin `to`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Route {
+    pub from: String,
+    pub event_type: String,
+    pub to: String,
+}
