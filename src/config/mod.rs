@@ -1,7 +1,19 @@
 //! `config.yaml` after every check: once a [`Config`] exists, nothing downstream checks it again.
 //!
-//! `load` finds, reads and reports; `raw` is the located YAML tree; `validate` turns it into the types
-//! below, collecting every problem; `interpolate` and `units` read single scalars.
+//! `load` finds and reads the file; `source` and `raw` hold it as a tree and know where everything stands;
+//! `validate` turns the tree into the types below, collecting every problem; `interpolate`, `variables`
+//! and `units` read single scalars; `problem` says what is wrong.
+
+mod env_file;
+mod interpolate;
+mod load;
+mod path;
+mod problem;
+mod raw;
+mod source;
+mod units;
+mod validate;
+mod variables;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -10,6 +22,18 @@ use std::time::Duration;
 use chrono::NaiveTime;
 
 use crate::command::Command;
+
+pub use load::{Loaded, Minimal, find, load, load_minimal};
+pub use path::{At, ConfigPath};
+pub use problem::{ConfigError, Problem};
+pub use source::Source;
+pub use variables::Variables;
+
+/// The reserved source of the gateway's own events; `from` in a route, never a plugin.
+pub const CORE_SOURCE: &str = "ductile";
+
+/// The types of the gateway's own events.
+pub const CORE_EVENTS: [&str; 5] = ["job.dead", "breaker.opened", "breaker.closed", "init.failed", "reload.refused"];
 
 /// One whole, valid configuration.
 #[derive(Debug, Clone)]
@@ -64,8 +88,8 @@ pub enum LogFormat {
     Text,
 }
 
-/// `plugins.<name>`.
-#[derive(Debug, Clone)]
+/// `plugins.<name>`. Of a disabled plugin only the structure was checked: its `${...}` were not replaced.
+#[derive(Clone)]
 pub struct PluginConfig {
     pub enabled: bool,
     pub schedule: Option<Schedule>,
@@ -78,6 +102,16 @@ pub struct PluginConfig {
     pub circuit_breaker: CircuitBreaker,
     /// How many polls of the plugin may be queued or running at once, at least 1.
     pub max_outstanding_polls: u32,
+}
+
+/// Neither `config` nor `env`: secrets may be in both.
+impl std::fmt::Debug for PluginConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PluginConfig")
+            .field("enabled", &self.enabled)
+            .field("schedule", &self.schedule)
+            .finish_non_exhaustive()
+    }
 }
 
 /// `plugins.<name>.schedule`: when the plugin is polled.

@@ -1,0 +1,303 @@
+//! `plugins`.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::super::interpolate::is_variable_name;
+use super::super::path::At;
+use super::super::problem::quote;
+use super::super::raw::Node;
+use super::super::units::{self, show};
+use super::super::{CircuitBreaker, PluginConfig, Retry, Schedule, Timeouts, Window};
+use super::reader::{Item, Reader, Section};
+use super::{RESERVED_NAMES, json};
+
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(60 * 60);
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// For a duration that may be short but not nothing.
+const SHORTEST: Duration = Duration::from_millis(1);
+
+const LONGEST_NAME: usize = 64;
+
+pub(super) fn read_all<'a>(reader: &mut Reader<'a>, root: &Section<'a>) -> BTreeMap<String, PluginConfig> {
+    let section = reader.any_section(root.get("plugins"));
+    let mut plugins = BTreeMap::new();
+    for (name, item) in section.items() {
+        if plugins.contains_key(name) {
+            continue;
+        }
+        if let Some(wrong) = wrong_name(name) {
+            reader.note(&item.path, At::Key, format!("{} {wrong}", quote(name)));
+        }
+        plugins.insert(name.to_owned(), read(reader, item));
+    }
+    plugins
+}
+
+fn wrong_name(name: &str) -> Option<String> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    if RESERVED_NAMES.contains(&name) {
+        Some("is reserved: it is a source of events and cannot be the name of a plugin".into())
+    } else if name.len() > LONGEST_NAME
+        || !name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        || !name.chars().all(allowed)
+    {
+        Some(format!(
+            "cannot be the name of a plugin: letters, digits, `-` and `_`, starting with a letter or digit, \
+             at most {LONGEST_NAME} characters"
+        ))
+    } else {
+        None
+    }
+}
+
+fn read<'a>(reader: &mut Reader<'a>, item: Item<'a>) -> PluginConfig {
+    const KEYS: [&str; 8] =
+        ["enabled", "schedule", "config", "env", "retry", "timeouts", "circuit_breaker", "max_outstanding_polls"];
+    // `echo:` with nothing behind it is a plugin with all defaults.
+    let section = reader.section(Some(item).filter(|item| *item.node != Node::Null), &KEYS);
+    let enabled = reader.boolean(section.get("enabled")).unwrap_or(true);
+    reader.set_resolving(enabled);
+    let plugin = PluginConfig {
+        enabled,
+        schedule: section.get("schedule").and_then(|item| schedule(reader, &item)),
+        config: section.get("config").map(|item| json::object(reader, &item)).unwrap_or_default(),
+        env: env(reader, &section),
+        retry: retry(reader, &section),
+        timeouts: timeouts(reader, &section),
+        circuit_breaker: circuit_breaker(reader, &section),
+        max_outstanding_polls: reader.integer(section.get("max_outstanding_polls"), 1..=1_000_000).unwrap_or(1),
+    };
+    reader.set_resolving(true);
+    plugin
+}
+
+fn schedule<'a>(reader: &mut Reader<'a>, item: &Item<'a>) -> Option<Schedule> {
+    let section = reader.map(item, &["every", "jitter", "preferred_window"])?;
+    let every = reader.required(&section, "every").and_then(|item| every(reader, &item));
+    let jitter_item = section.get("jitter");
+    let jitter = reader.duration(jitter_item.clone(), Duration::ZERO).unwrap_or(Duration::ZERO);
+    let preferred_window = section.get("preferred_window").and_then(|item| window(reader, &item));
+    let every = every?;
+    if let Some(item) = jitter_item
+        && jitter >= every
+    {
+        reader.refuse(&item, format!("must be less than `every`, which is `{}`", show(every)));
+    }
+    Some(Schedule { every, jitter, preferred_window })
+}
+
+fn every<'a>(reader: &mut Reader<'a>, item: &Item<'a>) -> Option<Duration> {
+    let wanted = "an interval such as `5m` or `daily`";
+    let (every, scalar) = reader.unit(item, wanted, |text| match text {
+        "hourly" => Ok(HOUR),
+        "daily" => Ok(24 * HOUR),
+        "weekly" => Ok(7 * 24 * HOUR),
+        "monthly" => Ok(30 * 24 * HOUR),
+        _ => units::duration(text).map_err(|error| match error {
+            units::UnitError::Duration => units::UnitError::Interval,
+            other => other,
+        }),
+    })?;
+    if every < SECOND || every.subsec_nanos() != 0 {
+        reader.refuse(item, format!("{scalar} is not a whole number of seconds, at least one"));
+        return None;
+    }
+    Some(every)
+}
+
+fn window<'a>(reader: &mut Reader<'a>, item: &Item<'a>) -> Option<Window> {
+    let section = reader.map(item, &["start", "end"])?;
+    let mut time = |key| {
+        let item = reader.required(&section, key)?;
+        reader.unit(&item, "a time of day such as `\"06:00\"`", units::time).map(|(time, _)| time)
+    };
+    let (start, end) = (time("start"), time("end"));
+    let window = Window { start: start?, end: end? };
+    if window.start == window.end {
+        reader.refuse(item, "`start` and `end` are the same, so the window is empty");
+        return None;
+    }
+    Some(window)
+}
+
+fn env<'a>(reader: &mut Reader<'a>, plugin: &Section<'a>) -> BTreeMap<String, String> {
+    let section = reader.any_section(plugin.get("env"));
+    let mut env = BTreeMap::new();
+    for (name, item) in section.items() {
+        if !is_variable_name(name) {
+            reader.note(&item.path, At::Key, format!("{} cannot be the name of a variable", quote(name)));
+        } else if name.starts_with("DUCTILE_") {
+            reader.note(&item.path, At::Key, format!("`{name}` may not be set: `DUCTILE_*` is the gateway's own"));
+        }
+        let Some(value) = reader.any_scalar(&item) else { continue };
+        if value.contains('\0') {
+            reader.refuse(&item, "the value of a variable cannot hold a zero byte");
+        }
+        env.entry(name.to_owned()).or_insert(value);
+    }
+    env
+}
+
+fn retry<'a>(reader: &mut Reader<'a>, plugin: &Section<'a>) -> Retry {
+    let section = reader.section(plugin.get("retry"), &["max_attempts", "backoff_base"]);
+    Retry {
+        max_attempts: reader.integer(section.get("max_attempts"), 1..=100).unwrap_or(4),
+        backoff_base: reader.duration(section.get("backoff_base"), SHORTEST).unwrap_or(30 * SECOND),
+    }
+}
+
+fn timeouts<'a>(reader: &mut Reader<'a>, plugin: &Section<'a>) -> Timeouts {
+    let section = reader.section(plugin.get("timeouts"), &["poll", "handle", "health", "init"]);
+    let mut read = |key, seconds| reader.duration(section.get(key), SHORTEST).unwrap_or(Duration::from_secs(seconds));
+    Timeouts { poll: read("poll", 60), handle: read("handle", 120), health: read("health", 10), init: read("init", 30) }
+}
+
+fn circuit_breaker<'a>(reader: &mut Reader<'a>, plugin: &Section<'a>) -> CircuitBreaker {
+    let section = reader.section(plugin.get("circuit_breaker"), &["threshold", "reset_after"]);
+    CircuitBreaker {
+        threshold: reader.integer(section.get("threshold"), 1..=1_000_000).unwrap_or(3),
+        reset_after: reader.duration(section.get("reset_after"), SHORTEST).unwrap_or(30 * MINUTE),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{problems, validate};
+    use super::*;
+
+    fn plugin(yaml: &str) -> PluginConfig {
+        let yaml = format!("plugins:\n  echo: {yaml}\n");
+        validate(&yaml).map_err(|problems| panic!("{problems}")).unwrap().plugins.remove("echo").unwrap()
+    }
+
+    #[test]
+    fn defaults() {
+        for yaml in ["", "~", "{}", "{schedule: , config: , env: , retry: , timeouts: , circuit_breaker: , enabled: }"]
+        {
+            let plugin = plugin(yaml);
+            assert!(plugin.enabled);
+            assert_eq!(plugin.schedule, None);
+            assert!(plugin.config.is_empty() && plugin.env.is_empty());
+            assert_eq!(plugin.retry, Retry { max_attempts: 4, backoff_base: Duration::from_secs(30) });
+            let [poll, handle, health, init] = [60, 120, 10, 30].map(Duration::from_secs);
+            assert_eq!(plugin.timeouts, Timeouts { poll, handle, health, init });
+            assert_eq!(plugin.circuit_breaker, CircuitBreaker { threshold: 3, reset_after: Duration::from_secs(1800) });
+            assert_eq!(plugin.max_outstanding_polls, 1);
+        }
+    }
+
+    #[test]
+    fn schedules() {
+        for (every, seconds) in [
+            ("hourly", 3600),
+            ("daily", 86_400),
+            ("weekly", 604_800),
+            ("monthly", 2_592_000),
+            ("5m", 300),
+            ("'${EVERY}'", 300),
+        ] {
+            let schedule = plugin(&format!("{{schedule: {{every: {every}, jitter: 500ms}}}}")).schedule.unwrap();
+            assert_eq!(schedule.every, Duration::from_secs(seconds), "{every}");
+            assert_eq!(schedule.jitter, Duration::from_millis(500));
+        }
+        let schedule =
+            plugin("{schedule: {every: 1s, preferred_window: {start: '22:00', end: \"06:30\"}}}").schedule.unwrap();
+        let window = schedule.preferred_window.unwrap();
+        assert_eq!((window.start, window.end), (units::time("22:00").unwrap(), units::time("06:30").unwrap()));
+        // Without quotes, where YAML would once have read a number.
+        let block =
+            "\n    schedule:\n      every: 1h\n      preferred_window:\n        start: 22:00\n        end: 06:00";
+        assert_eq!(plugin(block).schedule.unwrap().preferred_window.unwrap().start, units::time("22:00").unwrap());
+    }
+
+    #[test]
+    fn environment_values_stay_as_they_are_written() {
+        let env = plugin("{env: {A: 1.10, B: 0x1F, C: true, D: '${NASTY}', E: '', F: 007, G: '$${X}'}}").env;
+        let env: Vec<_> = env.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        assert_eq!(
+            env,
+            [
+                ("A", "1.10"),
+                ("B", "0x1F"),
+                ("C", "true"),
+                ("D", "a # b: 'c' \"d\"\n- e"),
+                ("E", ""),
+                ("F", "007"),
+                ("G", "${X}")
+            ]
+        );
+    }
+
+    #[test]
+    fn a_disabled_plugin_needs_no_variables_but_a_sound_structure() {
+        let disabled = plugin(
+            "{enabled: false, schedule: {every: '${NO}'}, env: {A: '${NO}', B: b}, config: {a: '${NO}', b: 1}, \
+             retry: {max_attempts: '${NO}'}}",
+        );
+        assert!(!disabled.enabled);
+        assert_eq!(serde_json::Value::from(disabled.config).to_string(), r#"{"a":"${NO}","b":1}"#);
+        assert!(plugin("{enabled: '${TRUE}'}").enabled);
+        assert_eq!(
+            problems("plugins:\n  a: {enabled: false, env: {A: '${'}, retry: {max: 3}}\n  b: {env: {A: '${NO}'}}"),
+            "c.yaml:2:32: plugins.a.env.A: `${` is never closed; write `$${` for a literal `${`\n\
+             c.yaml:2:47: plugins.a.retry.max: unknown key `max`; the keys here are `max_attempts` and `backoff_base`\n\
+             c.yaml:3:16: plugins.b.env.A: `${NO}` is not set"
+        );
+    }
+
+    #[test]
+    fn wrong_values() {
+        let is_no_interval = "is not an interval: `hourly`, `daily`, `weekly` or `monthly` is, \
+                              or a whole number and a unit (`s`, `m`, `h`, `d` or `w`), such as `15m`";
+        for (yaml, expected) in [
+            ("[]", "9: plugins.echo: expected a map, found a list".into()),
+            ("{enabled: yes}", "19: plugins.echo.enabled: expected `true` or `false`, found the text `yes`".into()),
+            ("{schedule: {jitter: 1m}}", "10: plugins.echo.schedule: `every` is missing".into()),
+            ("{schedule: {every: 5min}}", format!("28: plugins.echo.schedule.every: `5min` {is_no_interval}")),
+            ("{schedule: {every: 500ms}}", "28: plugins.echo.schedule.every: `500ms` is not a whole number of seconds, at least one".into()),
+            ("{schedule: {every: 0s}}", "28: plugins.echo.schedule.every: `0s` is not a whole number of seconds, at least one".into()),
+            ("{schedule: {every: 1m, jitter: 60s}}", "40: plugins.echo.schedule.jitter: must be less than `every`, which is `1m`".into()),
+            (
+                "{schedule: {every: 1m, preferred_window: {start: '24:00', end: 600}}}",
+                "58: plugins.echo.schedule.preferred_window.start: `24:00` is not a time of day: `HH:MM` from `00:00` to `23:59` is\n\
+                 c.yaml:2:72: plugins.echo.schedule.preferred_window.end: expected a time of day such as `\"06:00\"`, found the number `600`".into(),
+            ),
+            (
+                "{schedule: {every: 1m, preferred_window: {start: '06:00', end: '06:00'}}}",
+                "50: plugins.echo.schedule.preferred_window: `start` and `end` are the same, so the window is empty".into(),
+            ),
+            ("{env: {DUCTILE_X: a}}", "16: plugins.echo.env.DUCTILE_X: `DUCTILE_X` may not be set: `DUCTILE_*` is the gateway's own".into()),
+            ("{env: {A-B: a}}", "16: plugins.echo.env.A-B: `A-B` cannot be the name of a variable".into()),
+            ("{env: {A: }}", "19: plugins.echo.env.A: expected text, found nothing; write `\"\"` for an empty text".into()),
+            ("{timeouts: {poll: 0s}}", "27: plugins.echo.timeouts.poll: `0s` is too short: at least `1ms` is wanted".into()),
+            ("{timeouts: {pol: 1s}}", "21: plugins.echo.timeouts.pol: unknown key `pol`; did you mean `poll`?".into()),
+            ("{circuit_breaker: {threshold: 0}}", "39: plugins.echo.circuit_breaker.threshold: `0` is not a whole number from 1 to 1000000".into()),
+            ("{max_outstanding_polls: 1.5}", "33: plugins.echo.max_outstanding_polls: expected a whole number from 1 to 1000000, found the number `1.5`".into()),
+        ] {
+            assert_eq!(problems(&format!("plugins:\n  echo: {yaml}")), format!("c.yaml:2:{expected}"));
+        }
+    }
+
+    #[test]
+    fn names() {
+        let longest = "x".repeat(64);
+        for name in ["a", "0", "A-b_c", longest.as_str()] {
+            assert_eq!(problems(&format!("plugins: {{\"{name}\": }}")), "no problem");
+        }
+        for name in ["_a", "-a", "a.b", "é", "a b", "", &"x".repeat(65)] {
+            assert!(
+                problems(&format!("plugins: {{\"{name}\": }}")).contains("cannot be the name of a plugin"),
+                "{name}"
+            );
+        }
+        for name in RESERVED_NAMES {
+            let expected = format!(
+                "c.yaml:1:11: plugins.{name}: `{name}` is reserved: it is a source of events and cannot be the name of a plugin"
+            );
+            assert_eq!(problems(&format!("plugins: {{{name}: }}")), expected);
+        }
+    }
+}
