@@ -13,3 +13,4 @@
 pub mod clock;
 pub mod command;
 pub mod config;
+pub mod plugin;

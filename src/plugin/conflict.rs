@@ -1,0 +1,59 @@
+//! Where a configuration and its plugins' manifests contradict each other. Reading either is not its business.
+
+use super::registry::Registry;
+use crate::command::Command;
+
+/// An error in the configuration that only the manifests bring to light.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Conflict {
+    /// Where in `config.yaml`, from the top.
+    pub path: Vec<PathPart>,
+    pub message: String,
+}
+
+/// One step into a YAML tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PathPart {
+    Key(String),
+    /// From zero.
+    Index(usize),
+}
+
+/// Schedules need `poll`; routes and webhooks need `handle`. A plugin that is not loaded contradicts nothing.
+pub(crate) fn find(registry: &Registry) -> Vec<Conflict> {
+    let config = registry.config();
+    let scheduled =
+        config.plugins.iter().filter(|(_, settings)| settings.schedule.is_some()).filter_map(|(name, _)| {
+            let message = format!("plugin `{name}` has a schedule, but its manifest does not declare `poll`");
+            lacks(registry, name, Command::Poll)
+                .then(|| Conflict { path: path(["plugins", name, "schedule"]), message })
+        });
+    let routed = config.routes.iter().enumerate().filter_map(|(index, route)| {
+        let message = format!("a route leads to plugin `{}`, but its manifest does not declare `handle`", route.to);
+        let path = || vec![key("routes"), PathPart::Index(index), key("to")];
+        lacks(registry, &route.to, Command::Handle).then(|| Conflict { path: path(), message })
+    });
+    let endpoints = config.webhooks.iter().flat_map(|webhooks| &webhooks.endpoints).enumerate();
+    let posted = endpoints.filter_map(|(index, endpoint)| {
+        let message = format!(
+            "webhook `{}` is for plugin `{}`, but its manifest does not declare `handle`",
+            endpoint.path, endpoint.plugin
+        );
+        let path = || vec![key("webhooks"), key("endpoints"), PathPart::Index(index), key("plugin")];
+        lacks(registry, &endpoint.plugin, Command::Handle).then(|| Conflict { path: path(), message })
+    });
+    scheduled.chain(routed).chain(posted).collect()
+}
+
+fn lacks(registry: &Registry, name: &str, command: Command) -> bool {
+    let loaded = registry.get(name).and_then(|entry| entry.loaded.as_ref().ok());
+    loaded.is_some_and(|plugin| !plugin.manifest.declares(command))
+}
+
+fn path<const N: usize>(keys: [&str; N]) -> Vec<PathPart> {
+    keys.map(key).into()
+}
+
+fn key(name: &str) -> PathPart {
+    PathPart::Key(name.to_owned())
+}

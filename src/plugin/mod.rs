@@ -1,0 +1,39 @@
+//! Plugins: finding them, deciding which may run, and running one attempt of one as a process.
+//!
+//! A [`Registry`] holds what one configuration makes of `plugins_dir`; [`run`] takes a plugin from it through one
+//! attempt and says how that ended. Nothing here knows jobs, queues or SQL, nothing decides about retries,
+//! and nothing is remembered between two attempts.
+//!
+//! | module | owns |
+//! |---|---|
+//! | `registry`, `conflict` | what was found, and what of the configuration contradicts it |
+//! | `loaded`, `manifest`, `trust`, `environment` | one plugin: what it declares, whether it may run, what it sees |
+//! | `protocol` | the bytes on stdin and stdout |
+//! | `spawn`, `process` | one child, from start to reap |
+//! | `outcome`, `attempt` | what came of it |
+//! | `state_merge` | a plugin's state after its updates |
+
+mod attempt;
+mod conflict;
+mod environment;
+mod loaded;
+mod manifest;
+mod outcome;
+mod process;
+mod protocol;
+mod registry;
+mod spawn;
+mod state_merge;
+mod text;
+mod trust;
+
+pub use attempt::{Attempt, Call, run};
+pub use conflict::{Conflict, PathPart};
+pub use loaded::{LoadError, Plugin};
+pub use manifest::{Access, ConfigKeys, Declared, Manifest};
+pub use outcome::Outcome;
+pub use process::Cancel;
+pub use protocol::{Effects, Envelope, Event, ProtocolError, Response, Status};
+pub use registry::{Entry, Registry};
+pub use state_merge::{StateTooLarge, merge_state};
+pub use trust::TrustError;

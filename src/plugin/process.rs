@@ -1,0 +1,188 @@
+//! One child from its start to its reaping: feeding it, reading from it, ending it. What it says is not read here.
+//!
+//! The child leads a process group. Whatever happens, the group is killed in the end and the leader reaped;
+//! also when the future is dropped.
+
+use std::io;
+use std::pin::pin;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use tokio::process::Child;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+mod pipes;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use pipes::Captured;
+use pipes::Pipes;
+
+/// How much a child may print, and how long it may take to end.
+#[derive(Debug, Clone)]
+pub(crate) struct Limits {
+    /// How much of stdout is captured, in bytes; one byte more and only its beginning is.
+    pub(crate) stdout: usize,
+    /// The same for stderr.
+    pub(crate) stderr: usize,
+    /// From SIGTERM to SIGKILL.
+    pub(crate) grace: Duration,
+    /// How long to read on after the leader's exit, while others hold the pipes open.
+    pub(crate) drain: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { stdout: 10 << 20, stderr: 1 << 20, grace: Duration::from_secs(5), drain: Duration::from_millis(500) }
+    }
+}
+
+/// Ends an attempt from outside.
+#[derive(Debug, Clone, Default)]
+pub struct Cancel {
+    /// SIGTERM to the process group, SIGKILL five seconds later.
+    pub terminate: CancellationToken,
+    /// SIGKILL to the process group at once.
+    pub kill: CancellationToken,
+}
+
+/// What is known of a child that was reaped.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) cause: Cause,
+    pub(crate) status: ExitStatus,
+    pub(crate) stdout: Captured,
+    pub(crate) stderr: Captured,
+}
+
+/// Why a child ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// By itself.
+    Own,
+    Deadline,
+    Cancelled,
+}
+
+/// How far the end of the child has come.
+#[derive(Clone, Copy, PartialEq)]
+enum Phase {
+    Running,
+    /// SIGTERM was sent.
+    Terminating,
+    /// SIGKILL was sent.
+    Killed,
+    Reaped(ExitStatus),
+}
+
+/// What ends a wait.
+#[derive(Clone, Copy)]
+enum Wake {
+    Exited(ExitStatus),
+    Kill,
+    Terminate,
+    Timer,
+    Pipes,
+}
+
+/// Runs the child to its end.
+///
+/// # Errors
+///
+/// When the child's exit status cannot be had.
+pub(crate) async fn supervise(
+    mut child: Child,
+    input: Vec<u8>,
+    deadline: Instant,
+    cancel: &Cancel,
+    limits: &Limits,
+) -> io::Result<Ended> {
+    // Declared after the child, so dropped before it: the leader must not be reaped before its group is killed.
+    let mut group = Group::led_by(&child);
+    let mut pipes = Pipes::new(&mut child, input, limits.stdout, limits.stderr);
+    let mut timer = pin!(sleep_until(deadline));
+    let mut terminate = pin!(cancel.terminate.cancelled());
+    let mut kill = pin!(cancel.kill.cancelled());
+    let mut phase = Phase::Running;
+    let mut cause = Cause::Own;
+
+    let status = loop {
+        if let Phase::Reaped(status) = phase
+            && pipes.is_drained()
+        {
+            break status;
+        }
+        let alive = !matches!(phase, Phase::Reaped(_));
+        let mut wake = tokio::select! {
+            biased;
+            exited = child.wait(), if alive => Wake::Exited(exited?),
+            () = &mut kill, if matches!(phase, Phase::Running | Phase::Terminating) => Wake::Kill,
+            () = &mut terminate, if phase == Phase::Running => Wake::Terminate,
+            () = &mut timer, if phase != Phase::Killed => Wake::Timer,
+            () = pipes.step(), if !pipes.is_closed() => Wake::Pipes,
+        };
+        // An exit that is there already comes first, even if the news of it is still on the way.
+        if alive
+            && matches!(wake, Wake::Kill | Wake::Terminate | Wake::Timer)
+            && let Some(exited) = child.try_wait()?
+        {
+            wake = Wake::Exited(exited);
+        }
+        match (wake, phase) {
+            (Wake::Exited(status), _) => {
+                group.end();
+                phase = Phase::Reaped(status);
+                pipes.close_stdin();
+                timer.as_mut().reset(Instant::now() + limits.drain);
+            }
+            (Wake::Timer, Phase::Reaped(status)) => break status,
+            (Wake::Timer, Phase::Terminating) | (Wake::Kill, _) => {
+                if phase == Phase::Running {
+                    cause = Cause::Cancelled;
+                }
+                group.signal(Signal::SIGKILL);
+                phase = Phase::Killed;
+            }
+            (Wake::Timer | Wake::Terminate, _) => {
+                cause = if matches!(wake, Wake::Timer) { Cause::Deadline } else { Cause::Cancelled };
+                group.signal(Signal::SIGTERM);
+                phase = Phase::Terminating;
+                timer.as_mut().reset(Instant::now() + limits.grace);
+            }
+            (Wake::Pipes, _) => {}
+        }
+    };
+    let (stdout, stderr) = pipes.into_captured();
+    Ok(Ended { cause, status, stdout, stderr })
+}
+
+/// A process group, killed when dropped.
+struct Group(Option<Pid>);
+
+impl Group {
+    fn led_by(child: &Child) -> Self {
+        Self(child.id().and_then(|pid| i32::try_from(pid).ok()).map(Pid::from_raw))
+    }
+
+    /// That the group is gone is no error here.
+    fn signal(&self, signal: Signal) {
+        if let Some(group) = self.0 {
+            let _ = killpg(group, signal);
+        }
+    }
+
+    /// Kills what is left. Once the leader is reaped, its number may come to belong to others: this is the last signal.
+    fn end(&mut self) {
+        self.signal(Signal::SIGKILL);
+        self.0 = None;
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
