@@ -55,7 +55,7 @@ pub struct ConfigKeys {
 /// Why a text is no manifest.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ManifestError {
-    #[error("{0}")]
+    #[error(transparent)]
     Yaml(#[from] serde_yaml::Error),
     #[error("not valid UTF-8 from byte {valid_up_to} on")]
     NotUtf8 { valid_up_to: usize },

@@ -11,7 +11,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use tokio::process::Child;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 mod pipes;
@@ -75,17 +75,13 @@ enum Phase {
     Terminating,
     /// SIGKILL was sent.
     Killed,
-    Reaped(ExitStatus),
 }
 
-/// What ends a wait.
-#[derive(Clone, Copy)]
+/// What ends a wait, other than the child.
 enum Wake {
-    Exited(ExitStatus),
     Kill,
     Terminate,
     Timer,
-    Pipes,
 }
 
 /// Runs the child to its end.
@@ -110,51 +106,34 @@ pub(crate) async fn supervise(
     let mut cause = Cause::Own;
 
     let status = loop {
-        if let Phase::Reaped(status) = phase
-            && pipes.is_drained()
-        {
-            break status;
-        }
-        let alive = !matches!(phase, Phase::Reaped(_));
-        let mut wake = tokio::select! {
+        let wake = tokio::select! {
             biased;
-            exited = child.wait(), if alive => Wake::Exited(exited?),
-            () = &mut kill, if matches!(phase, Phase::Running | Phase::Terminating) => Wake::Kill,
+            exited = child.wait() => break exited?,
+            () = &mut kill, if phase != Phase::Killed => Wake::Kill,
             () = &mut terminate, if phase == Phase::Running => Wake::Terminate,
             () = &mut timer, if phase != Phase::Killed => Wake::Timer,
-            () = pipes.step(), if !pipes.is_closed() => Wake::Pipes,
+            () = pipes.step(), if !pipes.is_closed() => continue,
         };
         // An exit that is there already comes first, even if the news of it is still on the way.
-        if alive
-            && matches!(wake, Wake::Kill | Wake::Terminate | Wake::Timer)
-            && let Some(exited) = child.try_wait()?
-        {
-            wake = Wake::Exited(exited);
+        if let Some(exited) = child.try_wait()? {
+            break exited;
         }
-        match (wake, phase) {
-            (Wake::Exited(status), _) => {
-                group.end();
-                phase = Phase::Reaped(status);
-                pipes.close_stdin();
-                timer.as_mut().reset(Instant::now() + limits.drain);
-            }
-            (Wake::Timer, Phase::Reaped(status)) => break status,
-            (Wake::Timer, Phase::Terminating) | (Wake::Kill, _) => {
-                if phase == Phase::Running {
-                    cause = Cause::Cancelled;
-                }
-                group.signal(Signal::SIGKILL);
-                phase = Phase::Killed;
-            }
-            (Wake::Timer | Wake::Terminate, _) => {
-                cause = if matches!(wake, Wake::Timer) { Cause::Deadline } else { Cause::Cancelled };
-                group.signal(Signal::SIGTERM);
-                phase = Phase::Terminating;
-                timer.as_mut().reset(Instant::now() + limits.grace);
-            }
-            (Wake::Pipes, _) => {}
+        if phase == Phase::Running {
+            cause = if matches!(wake, Wake::Timer) { Cause::Deadline } else { Cause::Cancelled };
+        }
+        if matches!(wake, Wake::Kill) || phase == Phase::Terminating {
+            group.signal(Signal::SIGKILL);
+            phase = Phase::Killed;
+        } else {
+            group.signal(Signal::SIGTERM);
+            phase = Phase::Terminating;
+            timer.as_mut().reset(Instant::now() + limits.grace);
         }
     };
+    group.end();
+    pipes.close_stdin();
+    // With the group gone the pipes end at once, unless somebody left the group and holds them open.
+    let _ = timeout(limits.drain, pipes.drain()).await;
     let (stdout, stderr) = pipes.into_captured();
     Ok(Ended { cause, status, stdout, stderr })
 }

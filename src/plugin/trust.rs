@@ -52,70 +52,84 @@ impl TrustedFolder {
     /// Checks `plugins_dir`, the folder `name` in it, and the manifest there.
     pub(crate) fn check(plugins_dir: &Path, name: &str) -> Result<Self, TrustError> {
         let shown = plugins_dir.join(name);
-        if !is_direct_child(name) {
+        if !is_direct_child(Path::new(name)) {
             return Err(TrustError::FolderMissing { path: shown });
         }
-        let plugins_dir = resolve(plugins_dir)?;
-        let path = resolve(&shown).map_err(|error| match error {
+        let plugins_dir = plugins_dir.canonicalize().map_err(|reason| unreadable(plugins_dir, reason))?;
+        check_not_world_writable(&plugins_dir, &metadata(&plugins_dir)?)?;
+        let (path, metadata) = resolve(&plugins_dir, Path::new(name)).map_err(|error| match error {
             TrustError::Missing { path } => TrustError::FolderMissing { path },
             other => other,
         })?;
         check_inside(&plugins_dir, &shown, &path)?;
-        if !metadata(&path)?.is_dir() {
+        if !metadata.is_dir() {
             return Err(TrustError::NotAFolder { path: shown });
         }
-        for folder in path.ancestors().take_while(|folder| folder.starts_with(&plugins_dir)) {
-            check_not_world_writable(folder, &metadata(folder)?)?;
-        }
+        check_not_world_writable(&path, &metadata)?;
+        check_between(&path, |folder| folder == plugins_dir)?;
         let mut folder = Self { plugins_dir, path, manifest: PathBuf::new() };
-        folder.manifest = folder.check_file(&folder.path.join(MANIFEST))?.0;
+        folder.manifest = folder.check_file(Path::new(MANIFEST))?.0;
         Ok(folder)
     }
 
     /// Checks the entrypoint as a manifest names it, and returns where it really is.
     pub(crate) fn check_entrypoint(&self, entrypoint: &Path) -> Result<PathBuf, TrustError> {
-        let refused = || (self.path.clone(), entrypoint.to_owned());
         if entrypoint.is_absolute() {
-            let (folder, entrypoint) = refused();
-            return Err(TrustError::Absolute { folder, entrypoint });
+            return Err(TrustError::Absolute { folder: self.path.clone(), entrypoint: entrypoint.to_owned() });
         }
         if entrypoint.components().any(|component| component == Component::ParentDir) {
-            let (folder, entrypoint) = refused();
-            return Err(TrustError::ParentComponent { folder, entrypoint });
+            return Err(TrustError::ParentComponent { folder: self.path.clone(), entrypoint: entrypoint.to_owned() });
         }
-        let shown = self.path.join(entrypoint);
-        let (path, metadata) = self.check_file(&shown)?;
+        let (path, metadata) = self.check_file(entrypoint)?;
         // `access` also knows ACLs and noexec mounts; the bits alone are what root is held to.
         if metadata.permissions().mode() & 0o111 == 0 || access(&path, AccessFlags::X_OK).is_err() {
-            return Err(TrustError::NotExecutable { path: shown });
+            return Err(TrustError::NotExecutable { path });
         }
         Ok(path)
     }
 
-    /// A regular file within `plugins_dir` that only its owner can exchange.
-    fn check_file(&self, shown: &Path) -> Result<(PathBuf, Metadata), TrustError> {
-        let path = resolve(shown)?;
-        check_inside(&self.plugins_dir, shown, &path)?;
-        let metadata = metadata(&path)?;
+    /// A regular file within `plugins_dir` that only its owner can exchange; `relative` is to the folder.
+    fn check_file(&self, relative: &Path) -> Result<(PathBuf, Metadata), TrustError> {
+        let (path, metadata) = resolve(&self.path, relative)?;
+        let shown = || self.path.join(relative);
+        check_inside(&self.plugins_dir, &shown(), &path)?;
         if !metadata.is_file() {
-            return Err(TrustError::NotAFile { path: shown.to_owned() });
+            return Err(TrustError::NotAFile { path: shown() });
         }
         check_not_world_writable(&path, &metadata)?;
-        // The folder itself and plugins_dir are checked already; what lies between matters as much.
-        for between in path.ancestors().skip(1).take_while(|dir| *dir != self.path && *dir != self.plugins_dir) {
-            check_not_world_writable(between, &self::metadata(between)?)?;
-        }
+        check_between(&path, |folder| folder == self.path || folder == self.plugins_dir)?;
         Ok((path, metadata))
     }
 }
 
-/// Whether `name` names something directly in a folder: no separator, no `..`.
-fn is_direct_child(name: &str) -> bool {
-    matches!(Path::new(name).components().collect::<Vec<_>>()[..], [Component::Normal(only)] if only == name)
+/// Checks the folders above `path`, up to one that was checked before: who writes there can exchange what is below.
+fn check_between(path: &Path, checked: impl Fn(&Path) -> bool) -> Result<(), TrustError> {
+    for folder in path.ancestors().skip(1).take_while(|folder| !checked(folder)) {
+        check_not_world_writable(folder, &metadata(folder)?)?;
+    }
+    Ok(())
 }
 
-fn resolve(path: &Path) -> Result<PathBuf, TrustError> {
-    path.canonicalize().map_err(|reason| unreadable(path, reason))
+/// Whether a path is a single name: no separator, no `.`, no `..`.
+fn is_direct_child(path: &Path) -> bool {
+    let mut components = path.components();
+    let first = components.next();
+    components.next().is_none() && first == Some(Component::Normal(path.as_os_str()))
+}
+
+/// Where `relative` to a resolved folder really is, and what is there.
+fn resolve(folder: &Path, relative: &Path) -> Result<(PathBuf, Metadata), TrustError> {
+    let path = folder.join(relative);
+    // This runs before each spawn: a name that is no symlink needs no walk down from the root.
+    if is_direct_child(relative) {
+        let metadata = path.symlink_metadata().map_err(|reason| unreadable(&path, reason))?;
+        if !metadata.is_symlink() {
+            return Ok((path, metadata));
+        }
+    }
+    let resolved = path.canonicalize().map_err(|reason| unreadable(&path, reason))?;
+    let metadata = metadata(&resolved)?;
+    Ok((resolved, metadata))
 }
 
 fn metadata(path: &Path) -> Result<Metadata, TrustError> {

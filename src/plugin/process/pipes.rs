@@ -49,8 +49,15 @@ impl Pipes {
         }
     }
 
+    /// Reads to the end of both streams.
+    pub(super) async fn drain(&mut self) {
+        while !self.is_drained() {
+            self.step().await;
+        }
+    }
+
     /// Whether everything was read.
-    pub(super) fn is_drained(&self) -> bool {
+    fn is_drained(&self) -> bool {
         self.stdout.pipe.is_none() && self.stderr.pipe.is_none()
     }
 

@@ -1,5 +1,6 @@
 //! Real children, most of them written in sh. Every wait is for a condition; no limit here is a speed the machine must have.
 
+use nix::sys::signal::kill;
 use tokio::process::Command;
 
 use super::*;
@@ -112,11 +113,15 @@ async fn a_grandchild_in_its_own_session_does_not_delay_the_result() {
     if std::process::Command::new("setsid").arg("true").status().is_err() {
         return;
     }
+    let dir = tempfile::tempdir().unwrap();
+    let pid = dir.path().join("pid");
     // It keeps printing, too: a pipe that is never quiet must not keep the drain from ending.
-    let ended = finish("setsid sh -c 'echo $$; exec >&2 yes' & sleep 0.05; exit 0", Vec::new()).await;
+    let script =
+        format!("setsid sh -c 'echo $$ >{0}; exec yes' & while [ ! -s {0} ]; do sleep 0.01; done", pid.display());
+    let ended = finish(&script, Vec::new()).await;
     assert!(ended.status.success());
-    let stray: i32 = String::from_utf8(ended.stdout.bytes).unwrap().trim().parse().unwrap();
-    nix::sys::signal::kill(Pid::from_raw(stray), Signal::SIGKILL).unwrap();
+    let stray: i32 = std::fs::read_to_string(pid).unwrap().trim().parse().unwrap();
+    kill(Pid::from_raw(stray), Signal::SIGKILL).unwrap();
 }
 
 #[tokio::test]
@@ -135,13 +140,21 @@ async fn at_the_deadline_sigterm_then_sigkill() {
 }
 
 #[tokio::test]
-async fn last_words_after_sigterm_are_read_and_it_is_late_all_the_same() {
-    let child = sh("trap 'echo bye; exit 0' TERM; echo ready; while :; do sleep 0.01; done").await;
-    let limits = Limits { grace: FAR, ..limits() };
-    let soon = Instant::now() + Duration::from_millis(500);
-    let ended = supervise(child, Vec::new(), soon, &Cancel::default(), &limits).await.unwrap();
-    assert_eq!((ended.cause, ended.status.code()), (Cause::Deadline, Some(0)));
-    assert_eq!(ended.stdout.bytes, b"ready\nbye\n");
+async fn last_words_after_sigterm_are_read_and_change_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let ready = dir.path().join("ready");
+    let script =
+        format!("trap 'echo bye; exit 0' TERM; echo hello; : >{}; while :; do sleep 0.01; done", ready.display());
+    let cancel = Cancel::default();
+    let patient = Limits { grace: FAR, ..limits() };
+    let (ended, ()) = tokio::join!(run(&script, Vec::new(), FAR, &cancel, &patient), async {
+        while !ready.exists() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        cancel.terminate.cancel();
+    });
+    assert_eq!((ended.cause, ended.status.code()), (Cause::Cancelled, Some(0)));
+    assert_eq!(ended.stdout.bytes, b"hello\nbye\n");
 }
 
 #[tokio::test]
@@ -188,7 +201,7 @@ async fn dropping_the_future_kills_the_group() {
         let cancel = Cancel::default();
         let limits = limits();
         let supervised = supervise(child, Vec::new(), Instant::now() + FAR, &cancel, &limits);
-        assert!(tokio::time::timeout(Duration::from_millis(20), supervised).await.is_err());
+        assert!(timeout(Duration::from_millis(20), supervised).await.is_err());
     }
     group_is_gone(group).await;
 }
