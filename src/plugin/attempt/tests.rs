@@ -170,7 +170,8 @@ async fn a_deadline_and_a_cancelled_attempt_are_no_failures() {
         event: None,
         now: Timestamp::from_millis(0),
     };
-    let attempt = run(Arc::clone(&fixture.plugin), call, cancel).await;
+    // Spawned, as the dispatcher does: the future must be `Send`.
+    let attempt = tokio::spawn(run(Arc::clone(&fixture.plugin), call, cancel)).await.unwrap();
     assert!(matches!(attempt.outcome, Outcome::Interrupted));
     assert!(!fixture.dir.path().join("echo/ran").exists());
 }
