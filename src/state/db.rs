@@ -1,0 +1,170 @@
+//! [`Db`]: write transactions on one thread, and read-only connections.
+
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use rusqlite::Connection;
+use tokio::sync::oneshot;
+
+use super::error::Error;
+use super::open::{self, OpenError};
+use super::writer::{self, Message, Pending};
+
+/// A write transaction. Whatever it executes commits with the closure that got it, or not at all.
+pub struct Tx<'c>(pub(super) &'c Connection);
+
+#[cfg(test)]
+impl<'c> Tx<'c> {
+    /// For tests of what runs in a transaction, without one.
+    pub(crate) fn over(connection: &'c Connection) -> Self {
+        Self(connection)
+    }
+}
+
+impl Deref for Tx<'_> {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        self.0
+    }
+}
+
+/// The database, open for writing. Clones share one writer thread.
+#[derive(Debug, Clone)]
+pub struct Db {
+    path: PathBuf,
+    queue: mpsc::Sender<Message>,
+    commits: Arc<AtomicU64>,
+}
+
+impl Db {
+    /// Opens the database, creating or migrating it. Only for a holder of the state dir's lock.
+    ///
+    /// # Errors
+    /// When the file is on a network file system, is damaged, is newer than this program, or cannot be opened.
+    pub fn open(path: &Path) -> Result<Self, OpenError> {
+        Self::start(path, open::owned(path)?)
+    }
+
+    /// Opens the database beside a daemon that holds the lock.
+    ///
+    /// # Errors
+    /// As [`Db::open`], and when the schema is not exactly this program's.
+    pub fn attach(path: &Path) -> Result<Self, OpenError> {
+        Self::start(path, open::shared(path)?)
+    }
+
+    fn start(path: &Path, mut connection: Connection) -> Result<Self, OpenError> {
+        let commits = Arc::new(AtomicU64::new(0));
+        let counter = Arc::clone(&commits);
+        connection
+            .commit_hook(Some(move || {
+                counter.fetch_add(1, Ordering::Relaxed);
+                false
+            }))
+            .map_err(|source| OpenError::Sqlite { path: path.to_owned(), source })?;
+        let queue = writer::spawn(connection).map_err(|source| OpenError::Thread { source })?;
+        Ok(Self { path: path.to_owned(), queue, commits })
+    }
+
+    /// Runs `work` in a transaction and answers once it is on disk.
+    ///
+    /// Writes that wait at the same time share one commit, each in a savepoint of its own. An error or a panic of
+    /// `work` takes back its own changes only. `work` is synchronous, so that no transaction can wait for anything.
+    ///
+    /// # Errors
+    /// The error of `work`, or of the commit; in both cases nothing of it was written.
+    pub async fn write<T, F>(&self, work: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Tx<'_>) -> Result<T, Error> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let message = Message::Write(Box::new(Pending::new(work, reply)));
+        self.queue.send(message).map_err(|_| Error::Closed)?;
+        answer.await.map_err(|_| Error::Closed)?
+    }
+
+    /// As [`Db::write`], but as long as the error is a passing one it waits (0.1 s, doubling to 30 s) and tries again,
+    /// with a new closure from `work`.
+    ///
+    /// # Errors
+    /// Errors that do not pass: damage, a bug in `work`, a closed database.
+    pub async fn write_until_done<T, F, W>(&self, what: &str, mut work: W) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Tx<'_>) -> Result<T, Error> + Send + 'static,
+        W: FnMut() -> F,
+    {
+        let mut delay = FIRST_DELAY;
+        loop {
+            match self.write(work()).await {
+                Err(error) if error.is_transient() => {
+                    tracing::error!(
+                        write = what,
+                        retry_in_ms = delay.as_millis() as u64,
+                        error = crate::log::chain(&error),
+                        "write failed, kept in memory to be tried again"
+                    );
+                    tokio::time::sleep(delay).await;
+                    delay = (delay * 2).min(LAST_DELAY);
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// A read-only connection of its own.
+    ///
+    /// # Errors
+    /// When the database cannot be opened.
+    pub fn reader(&self) -> Result<Reader, OpenError> {
+        Reader::open(&self.path)
+    }
+
+    /// How many write transactions were committed.
+    pub fn commits(&self) -> u64 {
+        self.commits.load(Ordering::Relaxed)
+    }
+
+    /// Empties the write-ahead log into the database and closes it; later writes fail with [`Error::Closed`].
+    pub async fn close(self) {
+        let (reply, answer) = oneshot::channel();
+        if self.queue.send(Message::Close(reply)).is_ok() {
+            // No answer means that the thread had ended before: closed all the same.
+            let _ = answer.await;
+        }
+    }
+}
+
+const FIRST_DELAY: Duration = Duration::from_millis(100);
+const LAST_DELAY: Duration = Duration::from_secs(30);
+
+/// A read-only connection.
+#[derive(Debug)]
+pub struct Reader(Connection);
+
+impl Reader {
+    /// Opens the database for reading only; it need not be running.
+    ///
+    /// # Errors
+    /// When there is no database, or it is not exactly of this program's schema, or it cannot be opened.
+    pub fn open(path: &Path) -> Result<Self, OpenError> {
+        open::read_only(path).map(Self)
+    }
+}
+
+impl Deref for Reader {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,25 @@
+//! The database: the state dir, the lock, the file, its connections and its schema.
+//!
+//! [`Db`] is the only owner of a connection that writes; what it runs is a closure in a transaction. The tables
+//! of the queue belong to `queue`, that of the schedule to `scheduler`; this module owns `plugin_state`,
+//! `plugin` and `service`.
+
+mod db;
+mod dir;
+mod error;
+pub mod lock;
+mod merge;
+mod open;
+pub mod plugin_state;
+pub mod publish;
+mod sql;
+mod writer;
+
+pub use db::{Db, Reader, Tx};
+pub use dir::{DirError, StateDir};
+pub use error::Error;
+pub use open::OpenError;
+pub use sql::Text;
+
+#[cfg(test)]
+pub(crate) use open::in_memory;

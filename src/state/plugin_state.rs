@@ -1,0 +1,57 @@
+//! `plugin_state`: what each plugin remembers between its runs, one JSON object each.
+
+use rusqlite::{Connection, OptionalExtension};
+use serde_json::value::RawValue;
+
+use super::db::Tx;
+use super::error::Error;
+use super::merge;
+use super::sql::Text;
+use crate::clock::Timestamp;
+
+/// The most that one plugin may remember: bytes of JSON text, inclusive.
+pub const STATE_LIMIT: usize = 1 << 20;
+
+/// A plugin's next object, known to be within [`STATE_LIMIT`].
+#[derive(Debug)]
+#[must_use = "nothing has been written yet"]
+pub struct Merged<'p> {
+    plugin: &'p str,
+    state: String,
+}
+
+/// The object of a plugin, `{}` when there is none yet.
+///
+/// # Errors
+/// When the database cannot be read.
+pub fn read(connection: &Connection, plugin: &str) -> Result<Box<RawValue>, Error> {
+    let text: Option<String> = connection
+        .prepare_cached("SELECT state FROM plugin_state WHERE plugin_name = ?1")?
+        .query_row([plugin], |row| row.get(0))
+        .optional()?;
+    RawValue::from_string(text.unwrap_or_else(|| "{}".to_owned()))
+        .map_err(|error| Error::Conflict(format!("the stored state of plugin `{plugin}` is not JSON: {error}")))
+}
+
+/// What a plugin's object becomes with `updates`, key by key; `None` when that would be over [`STATE_LIMIT`].
+///
+/// # Errors
+/// When the database cannot be read.
+pub fn merge<'p>(connection: &Connection, plugin: &'p str, updates: &RawValue) -> Result<Option<Merged<'p>>, Error> {
+    let current = read(connection, plugin)?;
+    let merged = merge::merge(current.get(), updates, STATE_LIMIT);
+    Ok(merged.ok().map(|state| Merged { plugin, state }))
+}
+
+/// Stores what [`merge`] made. The only function that writes state.
+///
+/// # Errors
+/// When the database cannot be written.
+pub fn write(tx: &Tx<'_>, merged: &Merged<'_>, now: Timestamp) -> Result<(), Error> {
+    tx.prepare_cached(
+        "INSERT INTO plugin_state (plugin_name, state, updated_at) VALUES (?1, ?2, ?3)
+         ON CONFLICT (plugin_name) DO UPDATE SET state = excluded.state, updated_at = excluded.updated_at",
+    )?
+    .execute((merged.plugin, &merged.state, Text(now)))?;
+    Ok(())
+}

@@ -1,0 +1,179 @@
+//! `service` and `plugin`: what the daemon tells commands that do not read the configuration.
+
+use std::time::Duration;
+
+use rusqlite::{Connection, OptionalExtension};
+use uuid::Uuid;
+
+use super::db::Tx;
+use super::error::Error;
+use super::sql::Text;
+use crate::clock::Timestamp;
+
+/// The one row of `service`.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct Service {
+    #[serde(skip)]
+    pub instance: Uuid,
+    pub name: Option<String>,
+    /// Of the running daemon, or of one that was killed; `None` when the last one ended properly.
+    pub pid: Option<i32>,
+    pub version: Option<String>,
+    pub started_at: Option<Timestamp>,
+    pub stopped_at: Option<Timestamp>,
+    pub config_path: Option<String>,
+    pub config_hash: Option<String>,
+    /// The limits for those who enqueue; `None` before the first start.
+    #[serde(skip)]
+    pub limits: Option<(Duration, u64)>,
+}
+
+/// What a daemon writes about itself when it starts.
+#[derive(Debug, Clone)]
+pub struct Started {
+    pub name: String,
+    pub pid: u32,
+    pub at: Timestamp,
+    pub config_path: String,
+    pub config_hash: String,
+    pub dedupe_ttl: Duration,
+    pub max_queue_depth: u64,
+}
+
+/// A row of `plugin`.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct Published {
+    pub name: String,
+    pub enabled: bool,
+    pub loaded: bool,
+    /// Why it is not loaded.
+    pub error: Option<String>,
+    pub version: Option<String>,
+    pub commands: Vec<String>,
+    pub max_attempts: u32,
+    pub schedule_every_ms: Option<u64>,
+}
+
+/// The identity of the database, which every plugin process carries.
+///
+/// # Errors
+/// When the database cannot be read.
+pub fn service(connection: &Connection) -> Result<Service, Error> {
+    let mut statement = connection.prepare_cached(
+        "SELECT instance, name, pid, version, started_at, stopped_at, config_path, config_hash,
+                dedupe_ttl_ms, max_queue_depth
+         FROM service",
+    )?;
+    Ok(statement.query_row([], |row| {
+        let ttl: Option<u64> = row.get(8)?;
+        let depth: Option<u64> = row.get(9)?;
+        Ok(Service {
+            instance: row.get::<_, Text<Uuid>>(0)?.0,
+            name: row.get(1)?,
+            pid: row.get(2)?,
+            version: row.get(3)?,
+            started_at: row.get::<_, Option<Text<_>>>(4)?.map(|text| text.0),
+            stopped_at: row.get::<_, Option<Text<_>>>(5)?.map(|text| text.0),
+            config_path: row.get(6)?,
+            config_hash: row.get(7)?,
+            limits: ttl.map(Duration::from_millis).zip(depth),
+        })
+    })?)
+}
+
+/// Records that a daemon runs, with `version` from the build.
+///
+/// # Errors
+/// When the database cannot be written.
+pub fn started(tx: &Tx<'_>, started: &Started) -> Result<(), Error> {
+    tx.execute(
+        "UPDATE service SET name = ?1, pid = ?2, version = ?3, started_at = ?4, stopped_at = NULL,
+                config_path = ?5, config_hash = ?6, dedupe_ttl_ms = ?7, max_queue_depth = ?8",
+        (
+            &started.name,
+            started.pid,
+            env!("CARGO_PKG_VERSION"),
+            Text(started.at),
+            &started.config_path,
+            &started.config_hash,
+            whole_ms(started.dedupe_ttl),
+            i64::try_from(started.max_queue_depth).unwrap_or(i64::MAX),
+        ),
+    )?;
+    Ok(())
+}
+
+/// Records that the daemon ended properly.
+///
+/// # Errors
+/// When the database cannot be written.
+pub fn stopped(tx: &Tx<'_>, now: Timestamp) -> Result<(), Error> {
+    tx.execute("UPDATE service SET pid = NULL, stopped_at = ?1", [Text(now)])?;
+    Ok(())
+}
+
+/// Replaces the whole table.
+///
+/// # Errors
+/// When the database cannot be written.
+pub fn plugins(tx: &Tx<'_>, plugins: &[Published]) -> Result<(), Error> {
+    tx.execute("DELETE FROM plugin", [])?;
+    let mut insert = tx.prepare(
+        "INSERT INTO plugin (name, enabled, loaded, error, version, commands, max_attempts, schedule_every_ms)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+    )?;
+    for plugin in plugins {
+        let commands = serde_json::to_string(&plugin.commands).expect("a list of strings is JSON");
+        insert.execute((
+            &plugin.name,
+            plugin.enabled,
+            plugin.loaded,
+            &plugin.error,
+            &plugin.version,
+            commands,
+            plugin.max_attempts,
+            plugin.schedule_every_ms,
+        ))?;
+    }
+    Ok(())
+}
+
+/// What the daemon published, by name; empty before its first start.
+///
+/// # Errors
+/// When the database cannot be read.
+pub fn all_plugins(connection: &Connection) -> Result<Vec<Published>, Error> {
+    let mut statement = connection.prepare(&format!("{SELECT_PLUGIN} ORDER BY name"))?;
+    let rows = statement.query_map([], published)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// One plugin of [`all_plugins`].
+///
+/// # Errors
+/// When the database cannot be read.
+pub fn plugin(connection: &Connection, name: &str) -> Result<Option<Published>, Error> {
+    let mut statement = connection.prepare(&format!("{SELECT_PLUGIN} WHERE name = ?1"))?;
+    Ok(statement.query_row([name], published).optional()?)
+}
+
+const SELECT_PLUGIN: &str =
+    "SELECT name, enabled, loaded, error, version, commands, max_attempts, schedule_every_ms FROM plugin";
+
+fn published(row: &rusqlite::Row<'_>) -> rusqlite::Result<Published> {
+    let commands: String = row.get(5)?;
+    Ok(Published {
+        name: row.get(0)?,
+        enabled: row.get(1)?,
+        loaded: row.get(2)?,
+        error: row.get(3)?,
+        version: row.get(4)?,
+        commands: serde_json::from_str(&commands).unwrap_or_default(),
+        max_attempts: row.get(6)?,
+        schedule_every_ms: row.get(7)?,
+    })
+}
+
+fn whole_ms(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,119 @@
+-- Schema 1. Times are UTC, RFC 3339, fixed width, so that text order is time order.
+
+CREATE TABLE service (
+  one                INTEGER PRIMARY KEY CHECK (one = 1),
+  instance           TEXT NOT NULL,     -- this database's identity, carried by every plugin process
+  name               TEXT,
+  pid                INTEGER,           -- of the running daemon; NULL when it ended properly
+  version            TEXT,
+  started_at         TEXT,
+  stopped_at         TEXT,
+  config_path        TEXT,
+  config_hash        TEXT,
+  dedupe_ttl_ms      INTEGER,
+  max_queue_depth    INTEGER
+) STRICT;
+
+-- What the daemon made of each plugin, for commands that do not read the configuration.
+CREATE TABLE plugin (
+  name               TEXT PRIMARY KEY,
+  enabled            INTEGER NOT NULL CHECK (enabled IN (0, 1)),
+  loaded             INTEGER NOT NULL CHECK (loaded IN (0, 1)),
+  error              TEXT,
+  version            TEXT,
+  commands           TEXT NOT NULL,     -- JSON array of names
+  max_attempts       INTEGER NOT NULL,
+  schedule_every_ms  INTEGER,
+  CHECK ((error IS NULL) = loaded)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE job_queue (
+  seq                INTEGER PRIMARY KEY,   -- the order of the queue
+  id                 TEXT NOT NULL UNIQUE,
+  plugin             TEXT NOT NULL,
+  command            TEXT NOT NULL,
+  status             TEXT NOT NULL CHECK (status IN ('queued', 'running', 'succeeded', 'dead')),
+  attempt            INTEGER NOT NULL CHECK (attempt >= 1),
+  max_attempts       INTEGER NOT NULL CHECK (max_attempts >= attempt),
+  submitted_by       TEXT NOT NULL CHECK (submitted_by IN ('scheduler', 'webhook', 'route', 'cli')),
+  dedupe_key         TEXT,
+  parent_job_id      TEXT,
+  source_event_id    TEXT,
+  hops               INTEGER NOT NULL CHECK (hops >= 0),
+  created_at         TEXT NOT NULL,
+  started_at         TEXT,                  -- of the current or last attempt
+  completed_at       TEXT,
+  next_retry_at      TEXT,                  -- NULL when it may run as soon as its turn comes
+  retry_set_at       TEXT,                  -- when next_retry_at was chosen: later than now, the clock stepped back
+  last_error         TEXT,
+  CHECK ((completed_at IS NOT NULL) = (status IN ('succeeded', 'dead'))),
+  CHECK (status NOT IN ('running', 'succeeded') OR started_at IS NOT NULL),
+  CHECK (next_retry_at IS NULL OR status = 'queued'),
+  CHECK ((next_retry_at IS NULL) = (retry_set_at IS NULL)),
+  CHECK (status != 'dead' OR last_error IS NOT NULL)
+) STRICT;
+
+-- The queue: those that may run (0) and those that wait for their retry (1), each in order.
+CREATE INDEX job_queue_queued ON job_queue((next_retry_at IS NOT NULL), seq) WHERE status = 'queued';
+-- The first runnable job of each plugin, when those at the head of the queue may not run.
+CREATE INDEX job_queue_ready ON job_queue(plugin, seq) WHERE status = 'queued' AND next_retry_at IS NULL;
+CREATE INDEX job_queue_retry ON job_queue(next_retry_at) WHERE next_retry_at IS NOT NULL;
+CREATE INDEX job_queue_retry_set ON job_queue(retry_set_at) WHERE retry_set_at IS NOT NULL;
+-- Serial dispatch: the database itself refuses a second running job.
+CREATE UNIQUE INDEX job_queue_running ON job_queue(status) WHERE status = 'running';
+CREATE INDEX job_queue_polls ON job_queue(plugin) WHERE command = 'poll' AND status IN ('queued', 'running');
+CREATE INDEX job_queue_dedupe ON job_queue(plugin, command, dedupe_key, completed_at)
+  WHERE status = 'succeeded' AND dedupe_key IS NOT NULL;
+CREATE INDEX job_queue_completed ON job_queue(completed_at) WHERE completed_at IS NOT NULL;
+CREATE INDEX job_queue_dead ON job_queue(seq) WHERE status = 'dead';
+CREATE INDEX job_queue_parent ON job_queue(parent_job_id) WHERE parent_job_id IS NOT NULL;
+CREATE INDEX job_queue_event ON job_queue(source_event_id) WHERE source_event_id IS NOT NULL;
+
+-- Written once, apart from the row that every transition rewrites.
+CREATE TABLE job_payload (
+  job_id             TEXT PRIMARY KEY,
+  payload            TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE VIEW jobs AS
+  SELECT job_queue.*, job_payload.payload
+  FROM job_queue LEFT JOIN job_payload ON job_payload.job_id = job_queue.id;
+
+CREATE TABLE job_log (
+  id                 INTEGER PRIMARY KEY,
+  job_id             TEXT NOT NULL,
+  attempt            INTEGER NOT NULL,
+  plugin             TEXT NOT NULL,
+  command            TEXT NOT NULL,
+  submitted_by       TEXT NOT NULL,
+  status             TEXT NOT NULL CHECK (status IN ('succeeded', 'failed', 'timed_out')),
+  started_at         TEXT NOT NULL,
+  completed_at       TEXT NOT NULL,
+  duration_ms        INTEGER NOT NULL,
+  exit_code          INTEGER,
+  error              TEXT,
+  result             TEXT,                  -- what the plugin printed, its first 64 KB
+  logs               TEXT,                  -- JSON array of {level, message}
+  stderr             TEXT,
+  UNIQUE (job_id, attempt),
+  CHECK ((error IS NULL) = (status = 'succeeded'))
+) STRICT;
+
+CREATE INDEX job_log_completed ON job_log(completed_at);
+CREATE INDEX job_log_plugin ON job_log(plugin, id);
+
+CREATE TABLE plugin_state (
+  plugin_name        TEXT PRIMARY KEY,
+  state              TEXT NOT NULL,
+  updated_at         TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE schedule (
+  plugin             TEXT PRIMARY KEY,
+  hash               TEXT NOT NULL,     -- of the schedule's settings: another hash, another next_run
+  anchor             TEXT,              -- when the last run was enqueued or ended; NULL before the first
+  next_run           TEXT               -- NULL while the plugin has no schedule
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX schedule_next_run ON schedule(next_run) WHERE next_run IS NOT NULL;
+CREATE INDEX schedule_anchor ON schedule(anchor) WHERE next_run IS NOT NULL;
