@@ -1,0 +1,129 @@
+//! What a job is.
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use crate::clock::Timestamp;
+use crate::command::Command;
+
+/// A job as its producer submits it. It gets its place in the queue, its attempt and its times when it is enqueued.
+#[derive(Debug, Clone)]
+pub struct NewJob {
+    /// UUIDv7, so that new rows of every index lie together.
+    pub id: Uuid,
+    pub plugin: String,
+    pub command: Command,
+    /// For `handle` the whole event; nothing for the others.
+    pub payload: Option<Box<RawValue>>,
+    /// Of the target plugin, whoever produced the job.
+    pub max_attempts: u32,
+    pub submitted_by: SubmittedBy,
+    pub dedupe_key: Option<String>,
+    pub parent_job_id: Option<Uuid>,
+    pub source_event_id: Option<Uuid>,
+    /// Root 0, child = parent + 1.
+    pub hops: u32,
+    /// Enter it as `dead` for this reason, never to run.
+    pub stillborn: Option<String>,
+}
+
+/// A row of `job_queue`.
+#[derive(Debug, Clone, Serialize)]
+pub struct Job {
+    #[serde(skip)]
+    pub seq: i64,
+    pub id: Uuid,
+    pub plugin: String,
+    #[serde(serialize_with = "text")]
+    pub command: Command,
+    #[serde(serialize_with = "text")]
+    pub status: Status,
+    /// The number of the current or next attempt, from 1; the last one when the job is over.
+    pub attempt: u32,
+    pub max_attempts: u32,
+    #[serde(serialize_with = "text")]
+    pub submitted_by: SubmittedBy,
+    pub dedupe_key: Option<String>,
+    pub parent_job_id: Option<Uuid>,
+    pub source_event_id: Option<Uuid>,
+    pub hops: u32,
+    pub created_at: Timestamp,
+    /// Of the current or last attempt.
+    pub started_at: Option<Timestamp>,
+    pub completed_at: Option<Timestamp>,
+    /// Set while it waits for its retry.
+    pub next_retry_at: Option<Timestamp>,
+    pub last_error: Option<String>,
+}
+
+fn text<S: serde::Serializer>(value: &impl std::fmt::Display, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
+}
+
+/// A word of the database, written and read as it stands there.
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum $name {
+            $($(#[$variant_doc])* $variant,)+
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.pad(match self {
+                    $(Self::$variant => $word,)+
+                })
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = UnknownWord;
+
+            fn from_str(word: &str) -> Result<Self, UnknownWord> {
+                match word {
+                    $($word => Ok(Self::$variant),)+
+                    _ => Err(UnknownWord { word: word.to_owned(), expected: &[$($word),+] }),
+                }
+            }
+        }
+    };
+}
+
+/// A word that should be one of a few others.
+#[derive(Debug, thiserror::Error)]
+#[error("`{word}` is none of {}", expected.join(", "))]
+pub struct UnknownWord {
+    word: String,
+    expected: &'static [&'static str],
+}
+
+words! {
+    /// Where a job rests. `failed` and `timed_out` are attempts, see [`JobLogStatus`].
+    Status {
+        Queued = "queued",
+        Running = "running",
+        Succeeded = "succeeded",
+        Dead = "dead",
+    }
+}
+
+words! {
+    /// Who put a job on the queue.
+    SubmittedBy {
+        Scheduler = "scheduler",
+        Webhook = "webhook",
+        Route = "route",
+        Cli = "cli",
+    }
+}
+
+words! {
+    /// How an attempt ended.
+    JobLogStatus {
+        Succeeded = "succeeded",
+        Failed = "failed",
+        TimedOut = "timed_out",
+    }
+}

@@ -1,0 +1,194 @@
+//! Reading the queue and the log, for commands that show them. Everything is found by an index.
+
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use super::job::{Job, JobLogStatus, Status};
+use super::store::{self, columns};
+use crate::clock::Timestamp;
+use crate::state::{Error, Text};
+
+/// Which jobs to show.
+#[derive(Debug, Clone)]
+pub struct Filter {
+    pub statuses: Vec<Status>,
+    pub plugin: Option<String>,
+    /// The most rows of each status.
+    pub limit: u32,
+}
+
+/// How many jobs there are.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Counts {
+    /// All that are queued.
+    pub queued: u64,
+    /// Those among them that wait for their retry.
+    pub waiting: u64,
+    pub running: u64,
+    pub dead: u64,
+}
+
+/// A row of `job_log`.
+#[derive(Debug, Clone, Serialize)]
+pub struct Attempt {
+    #[serde(skip)]
+    pub id: i64,
+    pub job_id: Uuid,
+    pub attempt: u32,
+    pub plugin: String,
+    pub command: String,
+    pub submitted_by: String,
+    #[serde(serialize_with = "as_text")]
+    pub status: JobLogStatus,
+    pub started_at: Timestamp,
+    pub completed_at: Timestamp,
+    pub duration_ms: u64,
+    pub exit_code: Option<i32>,
+    pub error: Option<String>,
+    /// What the plugin printed.
+    pub result: Option<String>,
+    /// The plugin's log lines, a JSON array.
+    pub logs: Option<Box<RawValue>>,
+    pub stderr: Option<String>,
+}
+
+fn as_text<S: serde::Serializer>(value: &impl std::fmt::Display, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
+}
+
+macro_rules! attempt_columns {
+    () => {
+        "id, job_id, attempt, plugin, command, submitted_by, status, started_at, completed_at, duration_ms, \
+         exit_code, error, result, logs, stderr"
+    };
+}
+
+/// Jobs in the order of the queue: of those that are over the newest, of the others those that come first.
+///
+/// # Errors
+/// When the database cannot be read.
+pub fn jobs(connection: &Connection, filter: &Filter) -> Result<Vec<Job>, Error> {
+    let mut jobs = Vec::new();
+    for status in &filter.statuses {
+        // One condition for each part of an index that is in order by itself.
+        let parts: &[&str] = match status {
+            Status::Queued => &[
+                "status = 'queued' AND (next_retry_at IS NOT NULL) = 0",
+                "status = 'queued' AND (next_retry_at IS NOT NULL) = 1",
+            ],
+            Status::Running => &["status = 'running'"],
+            Status::Succeeded => &["status = 'succeeded'"],
+            Status::Dead => &["status = 'dead'"],
+        };
+        let order = if matches!(status, Status::Succeeded | Status::Dead) { "DESC" } else { "ASC" };
+        for part in parts {
+            let mut sql = format!("SELECT {} FROM job_queue WHERE {part}", columns!());
+            let mut values = vec![Value::from(filter.limit)];
+            if let Some(plugin) = &filter.plugin {
+                sql.push_str(" AND plugin = ?2");
+                values.push(plugin.clone().into());
+            }
+            sql.push_str(&format!(" ORDER BY seq {order} LIMIT ?1"));
+            let mut statement = connection.prepare_cached(&sql)?;
+            let rows = statement.query_map(params_from_iter(values), store::job)?;
+            jobs.extend(rows.collect::<Result<Vec<_>, _>>()?);
+        }
+    }
+    jobs.sort_by_key(|job| job.seq);
+    Ok(jobs)
+}
+
+/// One job by its id.
+///
+/// # Errors
+/// When the database cannot be read.
+pub fn job(connection: &Connection, id: Uuid) -> Result<Option<Job>, Error> {
+    let mut statement = connection.prepare_cached(concat!("SELECT ", columns!(), " FROM job_queue WHERE id = ?1"))?;
+    Ok(statement.query_row([Text(id)], store::job).optional()?)
+}
+
+/// How many jobs a job has caused.
+///
+/// # Errors
+/// When the database cannot be read.
+pub fn children(connection: &Connection, parent: Uuid) -> Result<u64, Error> {
+    let mut statement = connection.prepare_cached("SELECT count(*) FROM job_queue WHERE parent_job_id = ?1")?;
+    Ok(statement.query_row([Text(parent)], |row| row.get(0))?)
+}
+
+/// How many jobs are in each state, but for the succeeded ones, which nobody wants to count.
+///
+/// # Errors
+/// When the database cannot be read.
+pub fn counts(connection: &Connection) -> Result<Counts, Error> {
+    let count = |condition: &str| -> Result<u64, Error> {
+        let sql = format!("SELECT count(*) FROM job_queue WHERE {condition}");
+        Ok(connection.prepare_cached(&sql)?.query_row([], |row| row.get(0))?)
+    };
+    Ok(Counts {
+        queued: store::depth(connection)?,
+        waiting: count("next_retry_at IS NOT NULL")?,
+        running: count("status = 'running'")?,
+        dead: count("status = 'dead'")?,
+    })
+}
+
+/// The attempts of a job, the first one first.
+///
+/// # Errors
+/// When the database cannot be read.
+pub fn attempts(connection: &Connection, job: Uuid) -> Result<Vec<Attempt>, Error> {
+    let mut statement = connection.prepare_cached(concat!(
+        "SELECT ",
+        attempt_columns!(),
+        " FROM job_log WHERE job_id = ?1 ORDER BY attempt"
+    ))?;
+    let rows = statement.query_map([Text(job)], attempt)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// The newest `limit` attempts, the oldest of them first.
+///
+/// # Errors
+/// When the database cannot be read.
+pub fn log(connection: &Connection, plugin: Option<&str>, failed: bool, limit: u32) -> Result<Vec<Attempt>, Error> {
+    let mut sql = format!("SELECT {} FROM job_log WHERE 1", attempt_columns!());
+    let mut values = vec![Value::from(limit)];
+    if let Some(plugin) = plugin {
+        sql.push_str(" AND plugin = ?2");
+        values.push(plugin.to_owned().into());
+    }
+    if failed {
+        sql.push_str(" AND status != 'succeeded'");
+    }
+    sql.push_str(" ORDER BY id DESC LIMIT ?1");
+    let mut statement = connection.prepare_cached(&sql)?;
+    let rows = statement.query_map(params_from_iter(values), attempt)?;
+    let mut attempts = rows.collect::<Result<Vec<_>, _>>()?;
+    attempts.reverse();
+    Ok(attempts)
+}
+
+fn attempt(row: &Row<'_>) -> rusqlite::Result<Attempt> {
+    let logs: Option<String> = row.get(13)?;
+    Ok(Attempt {
+        id: row.get(0)?,
+        job_id: row.get::<_, Text<_>>(1)?.0,
+        attempt: row.get(2)?,
+        plugin: row.get(3)?,
+        command: row.get(4)?,
+        submitted_by: row.get(5)?,
+        status: row.get::<_, Text<_>>(6)?.0,
+        started_at: row.get::<_, Text<_>>(7)?.0,
+        completed_at: row.get::<_, Text<_>>(8)?.0,
+        duration_ms: row.get(9)?,
+        exit_code: row.get(10)?,
+        error: row.get(11)?,
+        result: row.get(12)?,
+        logs: logs.and_then(|logs| RawValue::from_string(logs).ok()),
+        stderr: row.get(14)?,
+    })
+}

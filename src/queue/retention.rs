@@ -1,0 +1,27 @@
+//! Forgetting finished jobs and their logs, a bounded piece at a time.
+
+use std::time::Duration;
+
+use super::{log, store};
+use crate::clock::Timestamp;
+use crate::state::{Error, Tx};
+
+/// How long finished things are kept.
+#[derive(Debug, Clone, Copy)]
+pub struct Retention {
+    pub job_log: Duration,
+    pub job_queue: Duration,
+}
+
+/// Rows of each table that one transaction deletes at most, so that no claim waits long behind it.
+const PIECE: u32 = 250;
+
+/// Deletes one piece of what has expired. Whether there may be more.
+///
+/// # Errors
+/// When the database cannot be written.
+pub fn delete_expired(tx: &Tx<'_>, retention: Retention, now: Timestamp) -> Result<bool, Error> {
+    let logs = log::delete_expired(tx, now.before(retention.job_log), PIECE)?;
+    let jobs = store::delete_completed(tx, now.before(retention.job_queue), PIECE)?;
+    Ok(logs.max(jobs) == PIECE as usize)
+}

@@ -1,0 +1,274 @@
+//! All SQL of `job_queue` and `job_payload`: one function a statement, no policy.
+
+use rusqlite::{Connection, OptionalExtension, Row};
+use uuid::Uuid;
+
+use super::job::{Job, NewJob, Status};
+use crate::clock::Timestamp;
+use crate::state::{Error, Text, Tx};
+
+/// The columns of [`Job`], in the order in which `job` reads them.
+macro_rules! columns {
+    () => {
+        "seq, id, plugin, command, status, attempt, max_attempts, submitted_by, dedupe_key, parent_job_id, \
+         source_event_id, hops, created_at, started_at, completed_at, next_retry_at, last_error"
+    };
+}
+pub(super) use columns;
+
+pub(super) const INSERT: &str = "INSERT INTO job_queue (id, plugin, command, status, attempt, max_attempts, \
+     submitted_by, dedupe_key, parent_job_id, source_event_id, hops, created_at, completed_at, last_error) \
+     VALUES (?1, ?2, ?3, ?4, 1, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
+pub(super) const INSERT_PAYLOAD: &str = "INSERT INTO job_payload (job_id, payload) VALUES (?1, ?2)";
+pub(super) const QUEUED: &str = "SELECT seq FROM job_queue WHERE id = ?1 AND status = 'queued'";
+pub(super) const PAYLOAD: &str = "SELECT payload FROM job_payload WHERE job_id = ?1";
+pub(super) const DUPLICATE: &str = "SELECT id FROM job_queue WHERE status = 'succeeded' AND dedupe_key IS NOT NULL \
+     AND plugin = ?1 AND command = ?2 AND dedupe_key = ?3 AND completed_at > ?4 ORDER BY completed_at DESC LIMIT 1";
+pub(super) const NEWEST: &str = "SELECT max(seq) FROM job_queue";
+pub(super) const OLDEST_QUEUED: &str = "SELECT seq FROM job_queue \
+     WHERE status = 'queued' AND (next_retry_at IS NOT NULL) = ?1 ORDER BY seq LIMIT 1";
+pub(super) const DEPTH: &str = "SELECT count(*) FROM job_queue WHERE status = 'queued'";
+pub(super) const RELEASE_DUE: &str = "UPDATE job_queue SET next_retry_at = NULL, retry_set_at = NULL \
+     WHERE next_retry_at IS NOT NULL AND next_retry_at <= ?1";
+pub(super) const NEXT_RETRY: &str = "SELECT min(next_retry_at) FROM job_queue WHERE next_retry_at IS NOT NULL";
+pub(super) const HEAD: &str = "SELECT seq, plugin FROM job_queue \
+     WHERE status = 'queued' AND (next_retry_at IS NOT NULL) = 0 ORDER BY seq LIMIT ?1";
+pub(super) const NEXT_PLUGIN: &str = "SELECT min(plugin) FROM job_queue \
+     WHERE status = 'queued' AND next_retry_at IS NULL AND plugin > ?1";
+pub(super) const FIRST_OF_PLUGIN: &str = "SELECT min(seq) FROM job_queue \
+     WHERE status = 'queued' AND next_retry_at IS NULL AND plugin = ?1";
+pub(super) const START: &str = concat!(
+    "UPDATE job_queue SET status = 'running', started_at = ?2, next_retry_at = NULL, retry_set_at = NULL \
+     WHERE seq = ?1 AND status = 'queued' RETURNING ",
+    columns!()
+);
+pub(super) const RUNNING: &str = concat!("SELECT ", columns!(), " FROM job_queue WHERE status = 'running'");
+pub(super) const COMPLETE: &str = "UPDATE job_queue SET status = ?3, completed_at = ?4, last_error = coalesce(?5, last_error) \
+     WHERE seq = ?1 AND status = 'running' AND attempt = ?2";
+pub(super) const RETRY: &str = "UPDATE job_queue SET status = 'queued', attempt = attempt + 1, next_retry_at = ?3, \
+     retry_set_at = ?4, last_error = ?5 WHERE seq = ?1 AND status = 'running' AND attempt = ?2";
+pub(super) const REQUEUE: &str = "UPDATE job_queue SET status = 'queued' \
+     WHERE seq = ?1 AND status = 'running' AND attempt = ?2";
+pub(super) const BURY: &str = "UPDATE job_queue SET status = 'dead', completed_at = ?2, last_error = ?3, \
+     next_retry_at = NULL, retry_set_at = NULL WHERE status = 'queued' AND plugin = ?1";
+pub(super) const OUTSTANDING_POLLS: &str = "SELECT count(*) FROM job_queue \
+     WHERE command = 'poll' AND status IN ('queued', 'running') AND plugin = ?1";
+pub(super) const RETRIES_SET_AFTER: &str = "SELECT seq, next_retry_at, retry_set_at FROM job_queue \
+     WHERE retry_set_at IS NOT NULL AND retry_set_at > ?1 LIMIT ?2";
+pub(super) const MOVE_RETRY: &str = "UPDATE job_queue SET next_retry_at = ?2, retry_set_at = ?3 WHERE seq = ?1";
+pub(super) const EXPIRED: &str =
+    "SELECT seq, id FROM job_queue WHERE completed_at IS NOT NULL AND completed_at < ?1 ORDER BY completed_at LIMIT ?2";
+pub(super) const DELETE: &str = "DELETE FROM job_queue WHERE seq = ?1";
+pub(super) const DELETE_PAYLOAD: &str = "DELETE FROM job_payload WHERE job_id = ?1";
+
+/// Every statement whose cost must not depend on how many jobs there are or have been: all but `DEPTH` and `BURY`,
+/// which walk the queued jobs.
+#[cfg(test)]
+pub(super) const HOT: &[&str] = &[
+    INSERT,
+    INSERT_PAYLOAD,
+    QUEUED,
+    PAYLOAD,
+    DUPLICATE,
+    NEWEST,
+    OLDEST_QUEUED,
+    RELEASE_DUE,
+    NEXT_RETRY,
+    HEAD,
+    NEXT_PLUGIN,
+    FIRST_OF_PLUGIN,
+    START,
+    RUNNING,
+    COMPLETE,
+    RETRY,
+    REQUEUE,
+    OUTSTANDING_POLLS,
+    RETRIES_SET_AFTER,
+    MOVE_RETRY,
+    EXPIRED,
+    DELETE,
+    DELETE_PAYLOAD,
+];
+
+/// Those of them that walk a partial index, which holds nothing but the rows they ask for.
+#[cfg(test)]
+pub(super) const SCANS_A_PARTIAL_INDEX: &[&str] = &[NEXT_RETRY];
+
+/// Reads a row of [`columns`].
+pub(super) fn job(row: &Row<'_>) -> rusqlite::Result<Job> {
+    Ok(Job {
+        seq: row.get(0)?,
+        id: row.get::<_, Text<_>>(1)?.0,
+        plugin: row.get(2)?,
+        command: row.get::<_, Text<_>>(3)?.0,
+        status: row.get::<_, Text<_>>(4)?.0,
+        attempt: row.get(5)?,
+        max_attempts: row.get(6)?,
+        submitted_by: row.get::<_, Text<_>>(7)?.0,
+        dedupe_key: row.get(8)?,
+        parent_job_id: row.get::<_, Option<Text<_>>>(9)?.map(|id| id.0),
+        source_event_id: row.get::<_, Option<Text<_>>>(10)?.map(|id| id.0),
+        hops: row.get(11)?,
+        created_at: row.get::<_, Text<_>>(12)?.0,
+        started_at: row.get::<_, Option<Text<_>>>(13)?.map(|time| time.0),
+        completed_at: row.get::<_, Option<Text<_>>>(14)?.map(|time| time.0),
+        next_retry_at: row.get::<_, Option<Text<_>>>(15)?.map(|time| time.0),
+        last_error: row.get(16)?,
+    })
+}
+
+/// At the end of the queue; `dead` at once with a reason when it is stillborn.
+pub(super) fn insert(tx: &Tx<'_>, new: &NewJob, now: Timestamp) -> Result<(), Error> {
+    let dead = new.stillborn.as_ref();
+    tx.prepare_cached(INSERT)?.execute((
+        Text(new.id),
+        &new.plugin,
+        Text(new.command),
+        Text(if dead.is_some() { Status::Dead } else { Status::Queued }),
+        new.max_attempts,
+        Text(new.submitted_by),
+        &new.dedupe_key,
+        new.parent_job_id.map(Text),
+        new.source_event_id.map(Text),
+        new.hops,
+        Text(now),
+        dead.map(|_| Text(now)),
+        dead,
+    ))?;
+    if let Some(payload) = &new.payload {
+        tx.prepare_cached(INSERT_PAYLOAD)?.execute((Text(new.id), payload.get()))?;
+    }
+    Ok(())
+}
+
+/// The job that succeeded after `since` with this key, if there is one.
+pub(super) fn duplicate(tx: &Tx<'_>, new: &NewJob, key: &str, since: Timestamp) -> Result<Option<Uuid>, Error> {
+    let id: Option<Text<Uuid>> = tx
+        .prepare_cached(DUPLICATE)?
+        .query_row((&new.plugin, Text(new.command), key, Text(since)), |row| row.get(0))
+        .optional()?;
+    Ok(id.map(|id| id.0))
+}
+
+/// No fewer than the queued jobs, at the cost of three look-ups: those since the oldest of them.
+pub(super) fn depth_at_most(tx: &Tx<'_>) -> Result<u64, Error> {
+    let newest: Option<i64> = tx.prepare_cached(NEWEST)?.query_row([], |row| row.get(0))?;
+    let mut oldest: Option<i64> = None;
+    for waiting in [false, true] {
+        let seq = tx.prepare_cached(OLDEST_QUEUED)?.query_row([waiting], |row| row.get(0)).optional()?;
+        oldest = oldest.into_iter().chain(seq).min();
+    }
+    Ok(match (newest, oldest) {
+        (Some(newest), Some(oldest)) => u64::try_from(newest - oldest + 1).unwrap_or(0),
+        _ => 0,
+    })
+}
+
+/// How many jobs are queued, those that wait for a retry included.
+///
+/// # Errors
+/// When the database cannot be read.
+pub fn depth(connection: &Connection) -> Result<u64, Error> {
+    Ok(connection.prepare_cached(DEPTH)?.query_row([], |row| row.get(0))?)
+}
+
+/// Lets every retry whose time has come compete for its old place.
+pub(super) fn release_due(tx: &Tx<'_>, now: Timestamp) -> Result<usize, Error> {
+    Ok(tx.prepare_cached(RELEASE_DUE)?.execute([Text(now)])?)
+}
+
+/// When the next waiting retry is due.
+pub(super) fn next_retry(tx: &Tx<'_>) -> Result<Option<Timestamp>, Error> {
+    let at: Option<Text<_>> = tx.prepare_cached(NEXT_RETRY)?.query_row([], |row| row.get(0))?;
+    Ok(at.map(|at| at.0))
+}
+
+/// Makes a queued job the running one.
+pub(super) fn start(tx: &Tx<'_>, seq: i64, now: Timestamp) -> Result<Option<Job>, Error> {
+    Ok(tx.prepare_cached(START)?.query_row((seq, Text(now)), job).optional()?)
+}
+
+/// The job that is running, if there is one.
+pub(super) fn running(tx: &Tx<'_>) -> Result<Option<Job>, Error> {
+    Ok(tx.prepare_cached(RUNNING)?.query_row([], job).optional()?)
+}
+
+/// The place of a queued job.
+pub(super) fn queued(tx: &Tx<'_>, id: Uuid) -> Result<Option<i64>, Error> {
+    Ok(tx.prepare_cached(QUEUED)?.query_row([Text(id)], |row| row.get(0)).optional()?)
+}
+
+pub(super) fn payload(tx: &Tx<'_>, id: Uuid) -> Result<Option<String>, Error> {
+    Ok(tx.prepare_cached(PAYLOAD)?.query_row([Text(id)], |row| row.get(0)).optional()?)
+}
+
+/// Ends a running job; `error` replaces the last one when there is a new one.
+pub(super) fn complete(tx: &Tx<'_>, job: &Job, to: Status, now: Timestamp, error: Option<&str>) -> Result<bool, Error> {
+    let changed = tx.prepare_cached(COMPLETE)?.execute((job.seq, job.attempt, Text(to), Text(now), error))?;
+    Ok(changed == 1)
+}
+
+/// Puts a running job back for its next attempt, at `at` or at once.
+pub(super) fn retry(tx: &Tx<'_>, job: &Job, at: Option<Timestamp>, now: Timestamp, error: &str) -> Result<bool, Error> {
+    let set_at = at.map(|_| Text(now));
+    Ok(tx.prepare_cached(RETRY)?.execute((job.seq, job.attempt, at.map(Text), set_at, error))? == 1)
+}
+
+/// Puts a running job back for the same attempt.
+pub(super) fn requeue(tx: &Tx<'_>, job: &Job) -> Result<bool, Error> {
+    Ok(tx.prepare_cached(REQUEUE)?.execute((job.seq, job.attempt))? == 1)
+}
+
+/// Ends every queued job of a plugin as `dead`. How many there were.
+pub(super) fn bury(tx: &Tx<'_>, plugin: &str, reason: &str, now: Timestamp) -> Result<usize, Error> {
+    Ok(tx.prepare_cached(BURY)?.execute((plugin, Text(now), reason))?)
+}
+
+/// How many polls of a plugin are queued (waiting for a retry included) or running.
+///
+/// # Errors
+/// When the database cannot be read.
+pub fn outstanding_polls(connection: &Connection, plugin: &str) -> Result<u32, Error> {
+    Ok(connection.prepare_cached(OUTSTANDING_POLLS)?.query_row([plugin], |row| row.get(0))?)
+}
+
+/// After the clock stepped back: retries that were set in what is now the future wait their own delay from `now`.
+/// At most `limit` of them; how many it were.
+///
+/// # Errors
+/// When the database cannot be written.
+pub fn pull_back_retries(tx: &Tx<'_>, now: Timestamp, limit: u32) -> Result<usize, Error> {
+    let mut statement = tx.prepare_cached(RETRIES_SET_AFTER)?;
+    let rows = statement.query_map((Text(now), limit), |row| {
+        let (at, set_at): (Text<Timestamp>, Text<Timestamp>) = (row.get(1)?, row.get(2)?);
+        Ok((row.get::<_, i64>(0)?, at.0.since(set_at.0)))
+    })?;
+    let late = rows.collect::<Result<Vec<_>, _>>()?;
+    for (seq, delay) in &late {
+        tx.prepare_cached(MOVE_RETRY)?.execute((seq, Text(now.after(*delay)), Text(now)))?;
+    }
+    Ok(late.len())
+}
+
+/// Deletes up to `limit` jobs that were over before `before`, with their payloads. How many it were.
+pub(super) fn delete_completed(tx: &Tx<'_>, before: Timestamp, limit: u32) -> Result<usize, Error> {
+    let mut statement = tx.prepare_cached(EXPIRED)?;
+    let rows = statement.query_map((Text(before), limit), |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let expired = rows.collect::<Result<Vec<(i64, String)>, _>>()?;
+    for (seq, id) in &expired {
+        tx.prepare_cached(DELETE)?.execute([seq])?;
+        tx.prepare_cached(DELETE_PAYLOAD)?.execute([id])?;
+    }
+    Ok(expired.len())
+}
+
+/// The plugins that have queued jobs.
+///
+/// # Errors
+/// When the database cannot be read.
+pub fn queued_plugins(connection: &Connection) -> Result<Vec<String>, Error> {
+    let mut statement =
+        connection.prepare("SELECT DISTINCT plugin FROM job_queue WHERE status = 'queued' ORDER BY plugin")?;
+    let rows = statement.query_map([], |row| row.get(0))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
