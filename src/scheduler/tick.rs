@@ -1,0 +1,174 @@
+//! What happens at a heartbeat, at the start, and when a run has ended: each inside the caller's transaction.
+
+use std::collections::BTreeMap;
+
+use chrono::TimeZone;
+use rand::{Rng, RngExt};
+use uuid::Uuid;
+
+use super::schedule::{hash, into_window, next_run};
+use super::store::{self, Scheduled};
+use crate::clock::Timestamp;
+use crate::command::Command;
+use crate::config::Schedule;
+use crate::queue::{self, Enqueued, Job, Limits, NewJob, SubmittedBy, Transition};
+use crate::state::{Error, Tx};
+
+/// One plugin that is to be polled.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    pub schedule: Schedule,
+    pub max_outstanding_polls: u32,
+    /// Of the jobs, from the plugin's `retry`.
+    pub max_attempts: u32,
+}
+
+/// The plans by plugin name, which is the order in which they are visited.
+pub type Plans = BTreeMap<String, Plan>;
+
+/// What a tick did.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Ticked {
+    /// The plugins whose poll was put on the queue.
+    pub enqueued: Vec<String>,
+    /// The queue was full: the polls that are due wait for a later tick.
+    pub queue_full: bool,
+    /// The clock has moved, so that the dispatcher's own alarm for the next retry may be wrong.
+    pub wake: bool,
+}
+
+/// As many retries are moved by one tick after the clock stepped back.
+const RETRIES_AT_ONCE: u32 = 1_000;
+
+/// Brings the table in line with the configuration: new plugins are due at once, changed schedules are drawn anew from
+/// their anchor, plugins without a schedule keep their anchor and wait.
+///
+/// # Errors
+/// When the database cannot be written.
+pub fn sync<Z: TimeZone>(
+    tx: &Tx<'_>,
+    plans: &Plans,
+    zone: &Z,
+    now: Timestamp,
+    rng: &mut impl Rng,
+) -> Result<(), Error> {
+    let stored = store::all(tx)?;
+    for row in stored.iter().filter(|row| row.next_run.is_some() && !plans.contains_key(&row.plugin)) {
+        store::suspend(tx, &row.plugin)?;
+    }
+    let mut stored: BTreeMap<_, _> = stored.into_iter().map(|row| (row.plugin.clone(), row)).collect();
+    for (plugin, plan) in plans {
+        let hash = hash(&plan.schedule);
+        let row = stored.remove(plugin);
+        if row.as_ref().is_some_and(|row| row.hash == hash && row.next_run.is_some()) {
+            continue;
+        }
+        let anchor = row.and_then(|row| row.anchor).map(|anchor| anchor.min(now));
+        let next = match anchor {
+            None => into_window(&plan.schedule, zone, now),
+            Some(anchor) => next_run(&plan.schedule, zone, anchor, rng.random()),
+        };
+        store::put(tx, &Scheduled { plugin: plugin.clone(), hash, anchor, next_run: Some(next) })?;
+    }
+    Ok(())
+}
+
+/// One heartbeat: mends what a clock that stepped back has left, then puts every poll that is due on the queue.
+///
+/// # Errors
+/// When the database cannot be written.
+pub fn tick<Z: TimeZone>(
+    tx: &Tx<'_>,
+    plans: &Plans,
+    limits: Limits,
+    zone: &Z,
+    now: Timestamp,
+    rng: &mut impl Rng,
+) -> Result<Ticked, Error> {
+    let pulled_back = queue::pull_back_retries(tx, now, RETRIES_AT_ONCE)?;
+    for row in store::anchored_after(tx, now)? {
+        if let Some(plan) = plans.get(&row.plugin) {
+            reanchor(tx, row, plan, zone, now, rng)?;
+        }
+    }
+    let retry_due = queue::next_retry(tx)?.is_some_and(|at| at <= now);
+    let mut ticked = Ticked { wake: pulled_back > 0 || retry_due, ..Ticked::default() };
+    let mut due = store::due(tx, now)?;
+    due.sort_by(|a, b| a.plugin.cmp(&b.plugin));
+    for row in due {
+        let Some(plan) = plans.get(&row.plugin) else { continue };
+        let plugin = row.plugin.clone();
+        let allowed_at = into_window(&plan.schedule, zone, now);
+        if allowed_at != now {
+            store::put(tx, &Scheduled { next_run: Some(allowed_at), ..row })?;
+            continue;
+        }
+        if queue::outstanding_polls(tx, &plugin)? >= plan.max_outstanding_polls {
+            tracing::debug!(plugin, "poll is due, but enough of them are outstanding");
+            continue;
+        }
+        match queue::enqueue(tx, &poll(&plugin, plan), limits, now)? {
+            Enqueued::Inserted => {
+                reanchor(tx, row, plan, zone, now, rng)?;
+                ticked.enqueued.push(plugin);
+            }
+            Enqueued::QueueFull => {
+                ticked.queue_full = true;
+                break;
+            }
+            Enqueued::Duplicate(_) => unreachable!("a poll has no dedupe key"),
+        }
+    }
+    Ok(ticked)
+}
+
+/// Moves the schedule of a plugin when one of its scheduled polls is over: the next run counts from now.
+///
+/// # Errors
+/// When the database cannot be written.
+pub fn settled<Z: TimeZone>(
+    tx: &Tx<'_>,
+    job: &Job,
+    transition: &Transition,
+    plans: &Plans,
+    zone: &Z,
+    now: Timestamp,
+    rng: &mut impl Rng,
+) -> Result<(), Error> {
+    let over = matches!(transition, Transition::Succeeded | Transition::Dead { .. });
+    if !over || job.command != Command::Poll || job.submitted_by != SubmittedBy::Scheduler {
+        return Ok(());
+    }
+    match (plans.get(&job.plugin), store::one(tx, &job.plugin)?) {
+        (Some(plan), Some(row)) => reanchor(tx, row, plan, zone, now, rng),
+        _ => Ok(()),
+    }
+}
+
+fn reanchor<Z: TimeZone>(
+    tx: &Tx<'_>,
+    row: Scheduled,
+    plan: &Plan,
+    zone: &Z,
+    now: Timestamp,
+    rng: &mut impl Rng,
+) -> Result<(), Error> {
+    let next_run = Some(next_run(&plan.schedule, zone, now, rng.random()));
+    store::put(tx, &Scheduled { anchor: Some(now), next_run, ..row })
+}
+
+fn poll(plugin: &str, plan: &Plan) -> NewJob {
+    NewJob {
+        id: Uuid::now_v7(),
+        plugin: plugin.to_owned(),
+        command: Command::Poll,
+        payload: None,
+        max_attempts: plan.max_attempts,
+        submitted_by: SubmittedBy::Scheduler,
+        dedupe_key: None,
+        parent_job_id: None,
+        source_event_id: None,
+        hops: 0,
+        stillborn: None,
+    }
+}
