@@ -1,0 +1,94 @@
+//! What is active: one configuration with its plugins, in the shape in which the running parts use it.
+//!
+//! It never changes; a reload replaces the whole of it, and a job keeps the one it was claimed under.
+
+use std::collections::BTreeSet;
+
+use crate::command::Command;
+use crate::config::Route;
+use crate::plugin::Registry;
+use crate::queue::{Limits, Retention};
+use crate::scheduler::{Plan, Plans};
+use crate::state::publish::Published;
+
+/// One configuration with its plugins.
+#[derive(Debug)]
+pub struct Active {
+    pub registry: Registry,
+    pub plans: Plans,
+    pub limits: Limits,
+    pub retention: Retention,
+}
+
+impl Active {
+    /// From the plugins that were found for a configuration.
+    pub fn new(registry: Registry) -> Self {
+        let service = &registry.config().service;
+        let limits = Limits { dedupe_ttl: service.dedupe_ttl, max_queue_depth: service.max_queue_depth };
+        let retention = Retention { job_log: service.job_log_retention, job_queue: service.job_queue_retention };
+        let plans = plans(&registry);
+        Self { registry, plans, limits, retention }
+    }
+
+    /// Whether a job of this plugin may be claimed.
+    pub fn may_run(&self, plugin: &str) -> bool {
+        self.registry.runnable(plugin).is_some()
+    }
+
+    /// The attempts that a job of this plugin gets; 1 for one that is not configured, whose jobs never run anyway.
+    pub fn max_attempts(&self, plugin: &str) -> u32 {
+        self.registry.config().plugins.get(plugin).map_or(1, |plugin| plugin.retry.max_attempts)
+    }
+
+    /// The routes whose target is enabled: a disabled plugin gets no new jobs.
+    pub fn routes(&self) -> impl Iterator<Item = &Route> + Clone {
+        let config = self.registry.config();
+        config.routes.iter().filter(|route| config.plugins.get(&route.to).is_some_and(|plugin| plugin.enabled))
+    }
+
+    /// The plugins whose jobs are kept, loaded or not.
+    pub fn enabled(&self) -> BTreeSet<&str> {
+        let plugins = self.registry.config().plugins.iter();
+        plugins.filter(|(_, plugin)| plugin.enabled).map(|(name, _)| name.as_str()).collect()
+    }
+
+    /// What other commands are told of the plugins.
+    pub fn published(&self) -> Vec<Published> {
+        let settings = &self.registry.config().plugins;
+        self.registry
+            .entries()
+            .filter(|entry| entry.configured)
+            .map(|entry| {
+                let plugin = entry.loaded.as_ref().ok();
+                let schedule = settings.get(&entry.name).and_then(|settings| settings.schedule.as_ref());
+                Published {
+                    name: entry.name.clone(),
+                    enabled: entry.enabled,
+                    loaded: plugin.is_some(),
+                    error: entry.loaded.as_ref().err().map(ToString::to_string),
+                    version: plugin.and_then(|plugin| plugin.manifest.version.clone()),
+                    commands: plugin
+                        .map(|plugin| {
+                            plugin.manifest.commands.iter().map(|declared| declared.command.to_string()).collect()
+                        })
+                        .unwrap_or_default(),
+                    max_attempts: self.max_attempts(&entry.name),
+                    schedule_every_ms: schedule.map(|schedule| schedule.every.as_millis() as u64),
+                }
+            })
+            .collect()
+    }
+}
+
+fn plans(registry: &Registry) -> Plans {
+    let mut plans = Plans::new();
+    for (name, settings) in &registry.config().plugins {
+        let polls = registry.runnable(name).is_some_and(|plugin| plugin.manifest.declares(Command::Poll));
+        if let Some(schedule) = settings.schedule.clone().filter(|_| polls) {
+            let max_outstanding_polls = settings.max_outstanding_polls;
+            let max_attempts = settings.retry.max_attempts;
+            plans.insert(name.clone(), Plan { schedule, max_outstanding_polls, max_attempts });
+        }
+    }
+    plans
+}

@@ -1,0 +1,309 @@
+//! The serial dispatcher: claim a job, run its plugin, settle it and claim the next in one commit.
+
+mod lifecycle;
+mod recover;
+mod settle;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{Rng, RngExt};
+use serde_json::value::RawValue;
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::active::Active;
+use crate::clock::{Clock, Timestamp};
+use crate::plugin::{self, Attempt, Call, Cancel, Outcome};
+use crate::queue::{self, Attempted, Claimed, Transition};
+use crate::router::{self, Producer};
+use crate::state::{Db, Error, Tx, plugin_state};
+use lifecycle::Ended;
+use settle::Settlement;
+
+pub use recover::recover;
+
+/// How the dispatcher is told to end.
+#[derive(Debug, Clone, Default)]
+pub struct Stop {
+    /// Claim nothing more; the job in flight goes on.
+    pub claiming: CancellationToken,
+    /// Stop the job in flight and put it back on the queue.
+    pub job: Cancel,
+}
+
+/// Runs one job at a time.
+#[derive(Debug)]
+pub struct Dispatcher {
+    pub db: Db,
+    pub active: watch::Receiver<Arc<Active>>,
+    pub clock: Clock,
+    pub rng: StdRng,
+    /// Notified by whoever has changed the queue.
+    pub wake: Arc<Notify>,
+    /// The database's identity, for the environment of every plugin process.
+    pub instance: Uuid,
+    pub stop: Stop,
+}
+
+/// A claimed job with what its request needs.
+#[derive(Debug)]
+struct Work {
+    claimed: Claimed,
+    state: Box<RawValue>,
+    active: Arc<Active>,
+}
+
+/// What the queue had.
+enum Taken {
+    Work(Box<Work>),
+    Nothing { next_retry: Option<Timestamp> },
+}
+
+impl Dispatcher {
+    /// Runs jobs until it is told to stop.
+    ///
+    /// # Errors
+    /// When the database is damaged or has a bug that no retry can pass. A job in flight is then left `running`, and
+    /// is recovered at the next start.
+    pub async fn run(mut self) -> Result<(), Error> {
+        let mut next = None;
+        loop {
+            let work = match next.take() {
+                Some(work) => work,
+                None => match self.wait_for_work().await? {
+                    Some(work) => work,
+                    None => return Ok(()),
+                },
+            };
+            (_, next) = self.execute(*work, true).await?;
+        }
+    }
+
+    /// Runs one attempt of just this job; `None` when it is not queued.
+    ///
+    /// # Errors
+    /// As [`Dispatcher::run`].
+    pub async fn run_one(&mut self, job_id: Uuid) -> Result<Option<Transition>, Error> {
+        let active = Arc::clone(&self.active.borrow());
+        let now = self.clock.now();
+        let work = move |tx: &Tx<'_>| match queue::claim_one(tx, job_id, now)? {
+            Some(claimed) => with_state(tx, claimed, active).map(Some),
+            None => Ok(None),
+        };
+        match self.db.write(work).await? {
+            Some(work) => Ok(Some(self.execute(work, false).await?.0)),
+            None => Ok(None),
+        }
+    }
+
+    /// Sleeps until a job is due; `None` once claiming has been stopped.
+    async fn wait_for_work(&mut self) -> Result<Option<Box<Work>>, Error> {
+        let wake = Arc::clone(&self.wake);
+        loop {
+            // Armed before the look at the queue, so that no job that comes in between is slept over.
+            let mut woken = std::pin::pin!(wake.notified());
+            woken.as_mut().enable();
+            if self.stop.claiming.is_cancelled() {
+                return Ok(None);
+            }
+            let active = Arc::clone(&self.active.borrow_and_update());
+            let clock = &self.clock;
+            let taken = self
+                .db
+                .write_until_done("claim", || {
+                    let (active, now) = (Arc::clone(&active), clock.now());
+                    move |tx: &Tx<'_>| take(tx, active, now)
+                })
+                .await?;
+            let next_retry = match taken {
+                Taken::Work(work) => return Ok(Some(work)),
+                Taken::Nothing { next_retry } => next_retry,
+            };
+            let wait = next_retry.map(|at| at.since(self.clock.now()));
+            tokio::select! {
+                () = woken => {}
+                () = sleep(wait) => {}
+                _ = self.active.changed() => {}
+                () = self.stop.claiming.cancelled() => {}
+            }
+        }
+    }
+
+    /// Runs one attempt to its end on disk; with `claim_next`, the same commit claims the next job.
+    async fn execute(&mut self, work: Work, claim_next: bool) -> Result<(Transition, Option<Box<Work>>), Error> {
+        let Work { claimed, state, active } = work;
+        let job = claimed.job();
+        tracing::info!(
+            plugin = job.plugin,
+            job_id = %job.id,
+            command = job.command.as_str(),
+            attempt = job.attempt,
+            "job started"
+        );
+        let started = Instant::now();
+        let attempt = self.attempt(&claimed, state, &active).await;
+        let duration = started.elapsed();
+        log_output(&claimed, &attempt);
+        let settlement = self.settlement(claimed, active, attempt, duration);
+        let (settlement, transition, next) = self.settle(settlement, claim_next).await?;
+        log_end(&settlement.claimed, &transition, duration);
+        Ok((transition, next))
+    }
+
+    /// The plugin's part, in a task without the job: its panic is an outcome like any other.
+    async fn attempt(&self, claimed: &Claimed, state: Box<RawValue>, active: &Active) -> Attempt {
+        let job = claimed.job();
+        let Some(plugin) = active.registry.runnable(&job.plugin) else {
+            return failed_attempt(format!("plugin `{}` is not loaded", job.plugin), true);
+        };
+        if self.stop.claiming.is_cancelled() {
+            return Attempt { outcome: Outcome::Interrupted, ..failed_attempt(String::new(), true) };
+        }
+        let event = match claimed.payload().map(|payload| RawValue::from_string(payload.to_owned())) {
+            Some(Err(error)) => return failed_attempt(format!("the job's payload is not JSON: {error}"), false),
+            event => event.and_then(Result::ok),
+        };
+        let call =
+            Call { job_id: job.id, instance: self.instance, command: job.command, state, event, now: self.clock.now() };
+        let task = tokio::spawn(plugin::run(Arc::clone(plugin), call, self.stop.job.clone()));
+        task.await.unwrap_or_else(|error| failed_attempt(format!("running the plugin panicked: {error}"), true))
+    }
+
+    fn settlement(
+        &mut self,
+        claimed: Claimed,
+        active: Arc<Active>,
+        attempt: Attempt,
+        duration: Duration,
+    ) -> Settlement {
+        let now = self.clock.now();
+        let job = claimed.job();
+        let (ended, effects) = match attempt.outcome {
+            Outcome::Succeeded(effects) => (Ended::Succeeded, Some(effects)),
+            Outcome::Failed { error, retryable } => (Ended::Failed { error, retryable }, None),
+            Outcome::TimedOut { error } => (Ended::TimedOut { error }, None),
+            Outcome::Interrupted => (Ended::Interrupted, None),
+        };
+        let producer = Producer { job_id: job.id, plugin: &job.plugin, hops: job.hops };
+        let events = effects.as_ref().map_or(&[][..], |effects| &effects.events);
+        let children = router::route(active.routes(), producer, events, |plugin| active.max_attempts(plugin), now);
+        let attempted = Attempted {
+            duration_ms: u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
+            exit_code: attempt.exit_code,
+            result: Some(attempt.stdout).filter(|text| !text.is_empty()),
+            logs: attempt.logs,
+            stderr: Some(attempt.stderr).filter(|text| !text.is_empty()),
+        };
+        let (seed, draw) = (self.rng.next_u64(), self.rng.random());
+        Settlement { claimed, active, ended, effects, children, attempted, now, seed, draw }
+    }
+
+    /// Writes a settlement, however long the disk is full; the same commit claims the next job.
+    async fn settle(
+        &mut self,
+        settlement: Settlement,
+        claim_next: bool,
+    ) -> Result<(Arc<Settlement>, Transition, Option<Box<Work>>), Error> {
+        let settlement = Arc::new(settlement);
+        match self.try_settle(&settlement, claim_next).await {
+            Ok((transition, next)) => Ok((settlement, transition, next)),
+            // A bug in what the attempt would have changed must not stop every other job.
+            Err(error @ (Error::Refused(_) | Error::Panicked(_))) => {
+                let reason = format!("its result could not be stored: {}", crate::log::chain(&error));
+                tracing::error!(job_id = %settlement.claimed.job().id, error = reason, "settling failed");
+                let settlement = Arc::into_inner(settlement).expect("the failed write has dropped its share");
+                let settlement = Arc::new(settlement.into_failure(reason));
+                let (transition, next) = self.try_settle(&settlement, claim_next).await?;
+                Ok((settlement, transition, next))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn try_settle(
+        &mut self,
+        settlement: &Arc<Settlement>,
+        claim_next: bool,
+    ) -> Result<(Transition, Option<Box<Work>>), Error> {
+        let (active, stop, clock) = (&self.active, &self.stop, &self.clock);
+        let work = || {
+            let settlement = Arc::clone(settlement);
+            let next = (claim_next && !stop.claiming.is_cancelled()).then(|| Arc::clone(&active.borrow()));
+            let now = clock.now();
+            move |tx: &Tx<'_>| {
+                let transition = settlement.write(tx)?;
+                let taken = next.map(|active| take(tx, active, now)).transpose()?;
+                Ok((transition, taken))
+            }
+        };
+        let (transition, taken) = self.db.write_until_done("settle", work).await?;
+        let next = match taken {
+            Some(Taken::Work(work)) => Some(work),
+            Some(Taken::Nothing { .. }) | None => None,
+        };
+        Ok((transition, next))
+    }
+}
+
+/// The next job that is due, claimed, with its plugin's state.
+fn take(tx: &Tx<'_>, active: Arc<Active>, now: Timestamp) -> Result<Taken, Error> {
+    match queue::claim(tx, now, |plugin| active.may_run(plugin))? {
+        Some(claimed) => Ok(Taken::Work(Box::new(with_state(tx, claimed, active)?))),
+        None => Ok(Taken::Nothing { next_retry: queue::next_retry(tx)? }),
+    }
+}
+
+fn with_state(tx: &Tx<'_>, claimed: Claimed, active: Arc<Active>) -> Result<Work, Error> {
+    let state = plugin_state::read(tx, &claimed.job().plugin)?;
+    Ok(Work { claimed, state, active })
+}
+
+async fn sleep(wait: Option<Duration>) {
+    match wait {
+        Some(wait) => tokio::time::sleep(wait).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn failed_attempt(error: String, retryable: bool) -> Attempt {
+    Attempt {
+        outcome: Outcome::Failed { error, retryable },
+        stdout: String::new(),
+        logs: None,
+        stderr: String::new(),
+        exit_code: None,
+        signal: None,
+    }
+}
+
+fn log_output(claimed: &Claimed, attempt: &Attempt) {
+    let job = claimed.job();
+    if !attempt.stderr.is_empty() {
+        tracing::warn!(plugin = job.plugin, job_id = %job.id, stderr = attempt.stderr, "plugin wrote to stderr");
+    }
+}
+
+fn log_end(claimed: &Claimed, transition: &Transition, duration: Duration) {
+    let job = claimed.job();
+    let (plugin, job_id, attempt) = (&job.plugin, job.id, job.attempt);
+    let duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    match transition {
+        Transition::Succeeded => {
+            tracing::info!(plugin, %job_id, attempt, duration_ms, "job succeeded");
+        }
+        Transition::Retry { status, error, at } => {
+            let next_retry_at = at.map(|at| at.to_string());
+            tracing::warn!(plugin, %job_id, attempt, duration_ms, %status, error, next_retry_at, "attempt ended, job will be retried");
+        }
+        Transition::Dead { status, error } => {
+            tracing::error!(plugin, %job_id, attempt, duration_ms, %status, error, "job is dead");
+        }
+        Transition::Requeued => {
+            tracing::info!(plugin, %job_id, attempt, duration_ms, "job interrupted by shutdown, back on the queue");
+        }
+    }
+}

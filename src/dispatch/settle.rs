@@ -1,0 +1,84 @@
+//! Settling an attempt: everything it changes, in one transaction.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::Local;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+
+use super::lifecycle::{Ended, decide};
+use crate::active::Active;
+use crate::clock::Timestamp;
+use crate::config::Retry;
+use crate::plugin::Effects;
+use crate::queue::{self, Attempted, Children, Claimed, NewJob, Transition};
+use crate::scheduler;
+use crate::state::plugin_state::{self, STATE_LIMIT};
+use crate::state::{Error, Tx};
+
+/// An ended attempt with all that it changes. It is kept until it is on disk.
+#[derive(Debug)]
+pub(super) struct Settlement {
+    pub(super) claimed: Claimed,
+    /// The configuration it was claimed under.
+    pub(super) active: Arc<Active>,
+    pub(super) ended: Ended,
+    /// `None` unless it succeeded.
+    pub(super) effects: Option<Effects>,
+    pub(super) children: Vec<NewJob>,
+    pub(super) attempted: Attempted,
+    pub(super) now: Timestamp,
+    /// For the times that are drawn; the same at each try to write it.
+    pub(super) seed: u64,
+    pub(super) draw: f64,
+}
+
+impl Settlement {
+    /// Writes everything. What the attempt led to.
+    pub(super) fn write(&self, tx: &Tx<'_>) -> Result<Transition, Error> {
+        let job = self.claimed.job();
+        let ended = self.apply_effects(tx)?.unwrap_or_else(|| self.ended.clone());
+        let transition = decide(job, ended, self.backoff_base(), self.now, self.draw);
+        queue::finish(tx, &self.claimed, &transition, &self.attempted, self.now)?;
+        let mut rng = StdRng::seed_from_u64(self.seed);
+        scheduler::settled(tx, job, &transition, &self.active.plans, &Local, self.now, &mut rng)?;
+        Ok(transition)
+    }
+
+    /// The same attempt as a failure without effects, for when its effects cannot be written.
+    pub(super) fn into_failure(self, error: String) -> Self {
+        Self { ended: Ended::Failed { error, retryable: true }, effects: None, children: Vec::new(), ..self }
+    }
+
+    /// Writes children and state of a success. Some failure when they do not fit: then neither was written.
+    fn apply_effects(&self, tx: &Tx<'_>) -> Result<Option<Ended>, Error> {
+        let Some(effects) = &self.effects else { return Ok(None) };
+        let failed = |error: String| Ok(Some(Ended::Failed { error, retryable: true }));
+        let mut merged = None;
+        if let Some(updates) = &effects.state_updates {
+            merged = plugin_state::merge(tx, &self.claimed.job().plugin, updates)?;
+            if merged.is_none() {
+                return failed(format!("the plugin's state would be larger than {STATE_LIMIT} bytes"));
+            }
+        }
+        let limits = self.active.limits;
+        if queue::enqueue_children(tx, &self.children, limits, self.now)? == Children::QueueFull {
+            let (count, most) = (self.children.len(), limits.max_queue_depth);
+            return failed(format!(
+                "its {count} routed jobs do not fit on the queue (`service.max_queue_depth` is {most})"
+            ));
+        }
+        if let Some(merged) = merged {
+            plugin_state::write(tx, &merged, self.now)?;
+        }
+        Ok(None)
+    }
+
+    fn backoff_base(&self) -> Duration {
+        let plugins = &self.active.registry.config().plugins;
+        plugins
+            .get(&self.claimed.job().plugin)
+            .map_or(Retry::default().backoff_base, |plugin| plugin.retry.backoff_base)
+    }
+}

@@ -1,0 +1,86 @@
+//! Where events go: a pure function from routes, a job and its events to the jobs they cause.
+
+use std::collections::BTreeSet;
+
+use uuid::Uuid;
+
+use crate::clock::Timestamp;
+use crate::command::Command;
+use crate::config::Route;
+use crate::plugin::{Envelope, Event};
+use crate::queue::{NewJob, SubmittedBy};
+
+/// A chain of routed jobs ends here: a job with more hops is entered as `dead`.
+pub const MAX_HOPS: u32 = 32;
+
+/// The job whose events are routed.
+#[derive(Debug, Clone, Copy)]
+pub struct Producer<'a> {
+    pub job_id: Uuid,
+    pub plugin: &'a str,
+    pub hops: u32,
+}
+
+/// The jobs that `events` cause, in the order of the events, then of the routes.
+///
+/// Event ids are UUIDv5 of the job's id and the event's index, so that they are the same whenever they are made.
+pub fn route<'r>(
+    routes: impl Iterator<Item = &'r Route> + Clone,
+    producer: Producer<'_>,
+    events: &[Event],
+    max_attempts: impl Fn(&str) -> u32,
+    now: Timestamp,
+) -> Vec<NewJob> {
+    let mut children = Vec::new();
+    for (index, event) in events.iter().enumerate() {
+        let matching = routes.clone().filter(|route| route.from == producer.plugin && route.event_type == event.kind);
+        let targets: BTreeSet<&str> = matching.clone().map(|route| route.to.as_str()).collect();
+        if targets.is_empty() {
+            tracing::debug!(plugin = producer.plugin, event_type = event.kind, "event has no route, dropped");
+            continue;
+        }
+        let event_id = Uuid::new_v5(&producer.job_id, index.to_string().as_bytes());
+        let payload = Envelope {
+            kind: &event.kind,
+            payload: &event.payload,
+            dedupe_key: event.dedupe_key.as_deref(),
+            source: producer.plugin,
+            timestamp: now,
+            event_id,
+        }
+        .to_json();
+        let mut left = targets;
+        for target in matching.map(|route| route.to.as_str()) {
+            // Two identical routes count once.
+            if left.remove(target) {
+                children.push(child(producer, event, event_id, payload.clone(), target, max_attempts(target)));
+            }
+        }
+    }
+    children
+}
+
+fn child(
+    producer: Producer<'_>,
+    event: &Event,
+    event_id: Uuid,
+    payload: Box<serde_json::value::RawValue>,
+    target: &str,
+    max_attempts: u32,
+) -> NewJob {
+    let hops = producer.hops.saturating_add(1);
+    NewJob {
+        id: Uuid::now_v7(),
+        plugin: target.to_owned(),
+        command: Command::Handle,
+        payload: Some(payload),
+        max_attempts,
+        submitted_by: SubmittedBy::Route,
+        dedupe_key: event.dedupe_key.clone(),
+        parent_job_id: Some(producer.job_id),
+        source_event_id: Some(event_id),
+        hops,
+        stillborn: (hops > MAX_HOPS)
+            .then(|| format!("more than {MAX_HOPS} hops from its root job; is there a cycle of routes?")),
+    }
+}
