@@ -104,6 +104,21 @@ pub struct PluginConfig {
     pub max_outstanding_polls: u32,
 }
 
+impl Default for PluginConfig {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            schedule: None,
+            config: serde_json::Map::new(),
+            env: BTreeMap::new(),
+            retry: Retry::default(),
+            timeouts: Timeouts::default(),
+            circuit_breaker: CircuitBreaker::default(),
+            max_outstanding_polls: 1,
+        }
+    }
+}
+
 /// Neither `config` nor `env`: secrets may be in both.
 impl std::fmt::Debug for PluginConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -140,6 +155,12 @@ pub struct Retry {
     pub backoff_base: Duration,
 }
 
+impl Default for Retry {
+    fn default() -> Self {
+        Self { max_attempts: 4, backoff_base: Duration::from_secs(30) }
+    }
+}
+
 /// `plugins.<name>.timeouts`, by command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
@@ -147,6 +168,13 @@ pub struct Timeouts {
     pub handle: Duration,
     pub health: Duration,
     pub init: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        let [poll, handle, health, init] = [60, 120, 10, 30].map(Duration::from_secs);
+        Self { poll, handle, health, init }
+    }
 }
 
 impl Timeouts {
@@ -167,6 +195,12 @@ pub struct CircuitBreaker {
     /// Dead polls in a row that open it, at least 1.
     pub threshold: u32,
     pub reset_after: Duration,
+}
+
+impl Default for CircuitBreaker {
+    fn default() -> Self {
+        Self { threshold: 3, reset_after: Duration::from_secs(30 * 60) }
+    }
 }
 
 /// `webhooks`.

@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 
+/// Marks every plugin process of one database, so that those which a killed daemon left behind are found.
+pub(crate) const INSTANCE_VARIABLE: &str = "DUCTILE_INSTANCE";
+
 /// Variables as they are given to a process.
 pub(crate) type Environment = Vec<(OsString, OsString)>;
 

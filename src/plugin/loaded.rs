@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use tokio::process::Command;
 use uuid::Uuid;
 
-use super::environment::Environment;
+use super::environment::{Environment, INSTANCE_VARIABLE};
 use super::manifest::{Manifest, ManifestError};
 use super::trust::{TrustError, TrustedFolder};
 use crate::config::PluginConfig;
@@ -114,7 +114,7 @@ impl Plugin {
             .env_clear()
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .env("DUCTILE_JOB_ID", job_id.to_string())
-            .env("DUCTILE_INSTANCE", instance.to_string());
+            .env(INSTANCE_VARIABLE, instance.to_string());
         Ok(command)
     }
 

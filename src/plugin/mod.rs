@@ -11,7 +11,7 @@
 //! | `protocol` | the bytes on stdin and stdout |
 //! | `spawn`, `process` | one child, from start to reap |
 //! | `outcome`, `attempt` | what came of it |
-//! | `state_merge` | a plugin's state after its updates |
+//! | `stray` | what a killed daemon has left running |
 
 mod attempt;
 mod conflict;
@@ -23,7 +23,7 @@ mod process;
 mod protocol;
 mod registry;
 mod spawn;
-mod state_merge;
+pub mod stray;
 mod text;
 mod trust;
 
@@ -35,5 +35,4 @@ pub use outcome::Outcome;
 pub use process::Cancel;
 pub use protocol::{Effects, Envelope, Event, ProtocolError, Response, Status};
 pub use registry::{Entry, Registry};
-pub use state_merge::{StateTooLarge, merge_state};
 pub use trust::TrustError;

@@ -11,4 +11,3 @@ mod shape;
 pub use event::{Envelope, Event};
 pub(crate) use request::Request;
 pub use response::{Effects, ProtocolError, Response, Status};
-pub(crate) use shape::Text;

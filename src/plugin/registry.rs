@@ -8,13 +8,12 @@ use std::fs;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::conflict::{self, Conflict};
 use super::environment::{self, Environment};
 use super::loaded::{LoadError, Plugin};
 use super::trust::MANIFEST;
-use crate::config::{CircuitBreaker, Config, PluginConfig, Retry, Timeouts};
+use crate::config::{Config, PluginConfig};
 
 #[cfg(test)]
 mod tests;
@@ -87,7 +86,8 @@ fn entry(config: &Config, name: &str, inherited: &Environment, unreadable: Optio
     let loaded = match unreadable {
         Some(error) => Err(LoadError::PluginsDir { path: config.plugins_dir.clone(), reason: error.to_string() }),
         None => {
-            let settings = settings.cloned().unwrap_or_else(unconfigured);
+            let settings =
+                settings.cloned().unwrap_or_else(|| PluginConfig { enabled: false, ..PluginConfig::default() });
             let environment = environment::of_plugin(inherited, &settings.env);
             Plugin::load(&config.plugins_dir, name, settings, environment, &mut warnings).map(Arc::new)
         }
@@ -111,23 +111,4 @@ fn names_on_disk(plugins_dir: &Path) -> io::Result<BTreeSet<String>> {
         }
     }
     Ok(names)
-}
-
-/// The settings of a plugin nobody configured: nothing reads them while it is not enabled.
-fn unconfigured() -> PluginConfig {
-    PluginConfig {
-        enabled: false,
-        schedule: None,
-        config: serde_json::Map::new(),
-        env: BTreeMap::new(),
-        retry: Retry { max_attempts: 4, backoff_base: Duration::from_secs(30) },
-        timeouts: Timeouts {
-            poll: Duration::from_secs(60),
-            handle: Duration::from_secs(120),
-            health: Duration::from_secs(10),
-            init: Duration::from_secs(30),
-        },
-        circuit_breaker: CircuitBreaker { threshold: 3, reset_after: Duration::from_secs(30 * 60) },
-        max_outstanding_polls: 1,
-    }
 }

@@ -14,7 +14,6 @@ use super::{RESERVED_NAMES, json};
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(60 * 60);
-const MINUTE: Duration = Duration::from_secs(60);
 
 /// For a duration that may be short but not nothing.
 const SHORTEST: Duration = Duration::from_millis(1);
@@ -143,23 +142,31 @@ fn env<'a>(reader: &mut Reader<'a>, plugin: &Section<'a>) -> BTreeMap<String, St
 
 fn retry<'a>(reader: &mut Reader<'a>, plugin: &Section<'a>) -> Retry {
     let section = reader.section(plugin.get("retry"), &["max_attempts", "backoff_base"]);
+    let default = Retry::default();
     Retry {
-        max_attempts: reader.integer(section.get("max_attempts"), 1..=100).unwrap_or(4),
-        backoff_base: reader.duration(section.get("backoff_base"), SHORTEST).unwrap_or(30 * SECOND),
+        max_attempts: reader.integer(section.get("max_attempts"), 1..=100).unwrap_or(default.max_attempts),
+        backoff_base: reader.duration(section.get("backoff_base"), SHORTEST).unwrap_or(default.backoff_base),
     }
 }
 
 fn timeouts<'a>(reader: &mut Reader<'a>, plugin: &Section<'a>) -> Timeouts {
     let section = reader.section(plugin.get("timeouts"), &["poll", "handle", "health", "init"]);
-    let mut read = |key, seconds| reader.duration(section.get(key), SHORTEST).unwrap_or(Duration::from_secs(seconds));
-    Timeouts { poll: read("poll", 60), handle: read("handle", 120), health: read("health", 10), init: read("init", 30) }
+    let mut read = |key, default| reader.duration(section.get(key), SHORTEST).unwrap_or(default);
+    let Timeouts { poll, handle, health, init } = Timeouts::default();
+    Timeouts {
+        poll: read("poll", poll),
+        handle: read("handle", handle),
+        health: read("health", health),
+        init: read("init", init),
+    }
 }
 
 fn circuit_breaker<'a>(reader: &mut Reader<'a>, plugin: &Section<'a>) -> CircuitBreaker {
     let section = reader.section(plugin.get("circuit_breaker"), &["threshold", "reset_after"]);
+    let default = CircuitBreaker::default();
     CircuitBreaker {
-        threshold: reader.integer(section.get("threshold"), 1..=1_000_000).unwrap_or(3),
-        reset_after: reader.duration(section.get("reset_after"), SHORTEST).unwrap_or(30 * MINUTE),
+        threshold: reader.integer(section.get("threshold"), 1..=1_000_000).unwrap_or(default.threshold),
+        reset_after: reader.duration(section.get("reset_after"), SHORTEST).unwrap_or(default.reset_after),
     }
 }
 

@@ -1,9 +1,10 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::super::PathPart;
 use super::*;
-use crate::config::{Endpoint, LogFormat, LogLevel, Route, Schedule, Service, Webhooks};
+use crate::config::{Endpoint, LogFormat, LogLevel, PluginConfig, Route, Schedule, Service, Webhooks};
 
 fn config(plugins_dir: PathBuf, plugins: impl IntoIterator<Item = (&'static str, PluginConfig)>) -> Config {
     let day = Duration::from_secs(86_400);
@@ -30,7 +31,7 @@ fn config(plugins_dir: PathBuf, plugins: impl IntoIterator<Item = (&'static str,
 }
 
 fn enabled() -> PluginConfig {
-    PluginConfig { enabled: true, ..unconfigured() }
+    PluginConfig::default()
 }
 
 fn with_config(config: serde_json::Value) -> PluginConfig {
@@ -74,7 +75,7 @@ fn one_bad_plugin_does_not_keep_the_others_away() {
     let needy = with_config(serde_json::json!({"token": "t", "empty": null, "size": 1, "colour": 2}));
     let plugins = [
         ("good", enabled()),
-        ("off", unconfigured()),
+        ("off", PluginConfig { enabled: false, ..PluginConfig::default() }),
         ("needy", needy),
         ("odd", with_config(serde_json::json!({"color": 1, "size": 2}))),
         ("absent", enabled()),
@@ -117,7 +118,10 @@ fn one_bad_plugin_does_not_keep_the_others_away() {
 fn without_plugins_dir_every_configured_plugin_says_so() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("none");
-    let registry = Registry::discover_in(Arc::new(config(path, [("a", enabled()), ("b", unconfigured())])), []);
+    let registry = Registry::discover_in(
+        Arc::new(config(path, [("a", enabled()), ("b", PluginConfig { enabled: false, ..PluginConfig::default() })])),
+        [],
+    );
     assert_eq!(registry.entries().count(), 2);
     assert!(load_error(&registry, "a").starts_with("plugins_dir `"));
     assert!(load_error(&registry, "b").contains("No such file"));
