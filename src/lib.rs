@@ -6,11 +6,28 @@
 //!
 //! | module | owns |
 //! |---|---|
-//! | [`clock`] | the time of day, real or simulated |
-//! | [`command`] | the names of what a plugin can be asked to do |
+//! | [`cli`] | the command line, one file for each subcommand |
+//! | [`daemon`] | the composition root: start order, heartbeat, signals, shutdown |
+//! | [`active`] | one configuration with its plugins, as the running parts use it |
+//! | [`dispatch`] | the serial loop: claim, run, settle |
+//! | [`scheduler`] | which poll is due when |
+//! | [`router`] | from events to jobs; pure |
+//! | [`queue`] | jobs, their states, every transition |
+//! | [`plugin`] | manifests, trust, the protocol, one child process from spawn to reap |
+//! | [`state`] | the state dir, its lock, the database |
 //! | [`config`] | `config.yaml`: reading it, checking it, reporting every problem at its line |
+//! | [`command`], [`clock`], [`log`] | command names, the time of day, log lines |
 
+pub mod active;
+pub mod cli;
 pub mod clock;
 pub mod command;
 pub mod config;
+pub mod daemon;
+pub mod dispatch;
+pub mod log;
 pub mod plugin;
+pub mod queue;
+pub mod router;
+pub mod scheduler;
+pub mod state;

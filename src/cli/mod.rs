@@ -1,0 +1,91 @@
+//! The command line: one file for each subcommand.
+
+mod check;
+mod error;
+mod logs;
+mod output;
+mod queue;
+mod run;
+mod start;
+mod status;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{self, Minimal};
+use crate::state::Reader;
+use error::CliError;
+
+/// A lightweight, YAML-configured integration gateway: schedules, events and commands become jobs on one durable
+/// queue, and plugins in any language run them one by one.
+#[derive(Debug, Parser)]
+#[command(name = "ductile", version, max_term_width = 100, after_help = AFTER_HELP)]
+struct Cli {
+    /// The configuration file [default: $DUCTILE_CONFIG, ./config.yaml, $XDG_CONFIG_HOME/ductile/config.yaml,
+    /// /etc/ductile/config.yaml]
+    #[arg(long, short, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  ductile check                          is the configuration right?
+  ductile start                          run the gateway in the foreground
+  ductile run echo                       run a plugin now and see what it says
+  ductile queue --status dead            what has failed for good, and why
+  ductile logs echo --limit 5            the last attempts of a plugin
+
+Exit codes: 0 ok, 1 failure, 2 usage, 78 configuration.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the gateway: scheduler and dispatcher, until SIGTERM or Ctrl-C
+    Start(start::Args),
+    /// Put one job on the queue and show its result; without a daemon, run it right here
+    Run(run::Args),
+    /// Check the configuration and every plugin, without running anything
+    Check(check::Args),
+    /// Show the service, the queue's depth and every plugin
+    Status(status::Args),
+    /// Show jobs: those that are queued or running, or others
+    Queue(queue::Args),
+    /// Show attempts: what ran, when, how it ended and what the plugin said
+    Logs(logs::Args),
+}
+
+/// Runs the program with the arguments of the process.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let config = cli.config.as_deref();
+    let result = match cli.command {
+        Command::Start(args) => start::start(args, config),
+        Command::Run(args) => run::run(args, config),
+        Command::Check(args) => check::check(args, config),
+        Command::Status(args) => status::status(args, config),
+        Command::Queue(args) => queue::queue(args, config),
+        Command::Logs(args) => logs::logs(args, config),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            error.print();
+            error.exit_code()
+        }
+    }
+}
+
+/// What commands need that only look: the state path, and the database opened for reading.
+fn open_reader(config: Option<&Path>) -> Result<(Minimal, Reader), CliError> {
+    let minimal = config::load_minimal(&config::find(config)?)?;
+    let reader = Reader::open(&minimal.state_path)?;
+    Ok((minimal, reader))
+}
+
+/// A runtime for one command: one thread, as everything that blocks has a thread of its own.
+fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CliError::Runtime)
+}

@@ -1,0 +1,75 @@
+//! The heartbeat: every tick, the scheduler's turn and a bounded piece of retention.
+
+use std::sync::Arc;
+
+use chrono::Local;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use tokio::sync::{Notify, watch};
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+use crate::active::Active;
+use crate::clock::Clock;
+use crate::state::{Db, Error, Tx};
+use crate::{queue, scheduler};
+
+/// As many pieces are deleted after one tick, each in a transaction of its own.
+const RETENTION_PIECES: u32 = 40;
+
+#[derive(Debug)]
+pub(super) struct Heartbeat {
+    pub(super) db: Db,
+    pub(super) active: watch::Receiver<Arc<Active>>,
+    pub(super) clock: Clock,
+    pub(super) rng: StdRng,
+    /// The dispatcher's.
+    pub(super) wake: Arc<Notify>,
+    pub(super) stop: CancellationToken,
+}
+
+impl Heartbeat {
+    /// Ticks at once and then at every interval, until it is stopped.
+    pub(super) async fn run(mut self) {
+        let mut interval = tokio::time::interval(self.active.borrow().registry.config().service.tick_interval);
+        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let stop = self.stop.clone();
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = interval.tick() => {}
+            }
+            // A tick that fails is made up for by the next: nothing of it has been written.
+            if let Err(error) = self.tick().await {
+                tracing::error!(error = crate::log::chain(&error), "tick failed, the next one will try again");
+            }
+        }
+    }
+
+    async fn tick(&mut self) -> Result<(), Error> {
+        let active = Arc::clone(&self.active.borrow_and_update());
+        let (now, seed) = (self.clock.now(), self.rng.random());
+        let ticked = {
+            let active = Arc::clone(&active);
+            let tick = move |tx: &Tx<'_>| {
+                let mut rng = StdRng::seed_from_u64(seed);
+                scheduler::tick(tx, &active.plans, active.limits, &Local, now, &mut rng)
+            };
+            self.db.write(tick).await?
+        };
+        if !ticked.enqueued.is_empty() || ticked.wake {
+            self.wake.notify_one();
+        }
+        if ticked.queue_full {
+            tracing::warn!("the queue is full (`service.max_queue_depth`): polls wait");
+        }
+        let retention = active.retention;
+        for _ in 0..RETENTION_PIECES {
+            let more = self.db.write(move |tx| queue::delete_expired(tx, retention, now)).await?;
+            if !more || self.stop.is_cancelled() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,192 @@
+//! The composition root: brings the parts up in order, joins them, and takes them down in order.
+
+mod heartbeat;
+mod signals;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use chrono::Local;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use tokio::sync::{Notify, watch};
+use uuid::Uuid;
+
+use crate::active::Active;
+use crate::clock::{Clock, Timestamp};
+use crate::dispatch::{self, Dispatcher, Stop};
+use crate::plugin::stray;
+use crate::state::lock::{Lock, LockError, Role};
+use crate::state::{Db, DirError, Error, OpenError, StateDir, Tx, publish};
+use crate::{queue, scheduler};
+use heartbeat::Heartbeat;
+pub use signals::Signals;
+
+/// Why a state dir could not be taken into use, or why the daemon ended.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    #[error(transparent)]
+    Dir(#[from] DirError),
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error("the daemon cannot go on")]
+    State(#[from] Error),
+    #[error("signal handlers cannot be installed")]
+    Signals(#[source] std::io::Error),
+}
+
+/// The state dir in our hands: locked, opened, without stray processes, the interrupted job recovered.
+#[derive(Debug)]
+pub struct Owned {
+    pub db: Db,
+    pub instance: Uuid,
+    /// Held for as long as this lives.
+    _lock: Lock,
+}
+
+impl Owned {
+    /// Lock, database, stray plugin processes, recovery: in this order, each before anything else may touch the queue.
+    ///
+    /// # Errors
+    /// When another process holds the lock, or the state dir or the database cannot be used.
+    pub async fn take(active: &Arc<Active>, role: Role, clock: &Clock, rng: &mut StdRng) -> Result<Self, DaemonError> {
+        let state_path = &active.registry.config().state_path;
+        let dir = StateDir::prepare(state_path)?;
+        let lock = Lock::take(dir.path(), role)?;
+        if let Some(warning) = &dir.warning {
+            tracing::warn!("{warning}");
+        }
+        let db = Db::open(state_path)?;
+        let instance = publish::service(&*db.reader()?)?.instance;
+        let killed = stray::kill_all(instance);
+        if killed > 0 {
+            tracing::warn!(killed, "killed plugin processes that a killed daemon left behind");
+        }
+        let (active, now, seed) = (Arc::clone(active), clock.now(), rng.random());
+        db.write_until_done("recovery", || {
+            let active = Arc::clone(&active);
+            move |tx: &Tx<'_>| dispatch::recover(tx, &active, now, &mut StdRng::seed_from_u64(seed))
+        })
+        .await?;
+        Ok(Self { db, instance, _lock: lock })
+    }
+}
+
+/// The daemon, ready to run.
+#[derive(Debug)]
+pub struct Daemon {
+    pub active: Arc<Active>,
+    pub clock: Clock,
+    pub rng: StdRng,
+    pub signals: Signals,
+}
+
+impl Daemon {
+    /// Runs until a signal ends it.
+    ///
+    /// # Errors
+    /// When it cannot start, and when the database is damaged.
+    pub async fn run(mut self) -> Result<(), DaemonError> {
+        let owned = Owned::take(&self.active, Role::Start, &self.clock, &mut self.rng).await?;
+        let db = owned.db.clone();
+        self.prepare(&db).await?;
+
+        let config = Arc::clone(self.active.registry.config());
+        let wake = Arc::new(Notify::new());
+        let stop = Stop::default();
+        let (_active_sender, active) = watch::channel(Arc::clone(&self.active));
+        let heartbeat = Heartbeat {
+            db: db.clone(),
+            active: active.clone(),
+            clock: self.clock.clone(),
+            rng: StdRng::from_rng(&mut self.rng),
+            wake: Arc::clone(&wake),
+            stop: stop.claiming.clone(),
+        };
+        let dispatcher = Dispatcher {
+            db: db.clone(),
+            active,
+            clock: self.clock.clone(),
+            rng: self.rng,
+            wake: Arc::clone(&wake),
+            instance: owned.instance,
+            stop: stop.clone(),
+        };
+        tracing::info!(
+            name = config.service.name,
+            version = env!("CARGO_PKG_VERSION"),
+            pid = std::process::id(),
+            config = %config.path.display(),
+            state = %config.state_path.display(),
+            "ductile started"
+        );
+
+        let heartbeat = tokio::spawn(heartbeat.run());
+        let mut dispatching = tokio::spawn(dispatcher.run());
+        let ended = tokio::select! {
+            ended = &mut dispatching => ended,
+            () = self.signals.watch(&stop, &wake, config.service.shutdown_grace) => dispatching.await,
+        };
+        stop.claiming.cancel();
+        if let Err(panic) = heartbeat.await {
+            tracing::error!(error = %panic, "the heartbeat panicked");
+        }
+        let result = ended.unwrap_or_else(|panic| Err(Error::Panicked(panic.to_string())));
+        close(db, self.clock.now()).await;
+        result?;
+        tracing::info!("ductile stopped");
+        Ok(())
+    }
+
+    /// What has to be in the database before anything runs: who we are, the plugins, the schedules.
+    async fn prepare(&mut self, db: &Db) -> Result<(), Error> {
+        let now = self.clock.now();
+        let config = self.active.registry.config();
+        let started = publish::Started {
+            name: config.service.name.clone(),
+            pid: std::process::id(),
+            at: now,
+            config_path: config.path.display().to_string(),
+            config_hash: config.hash.clone(),
+            dedupe_ttl: config.service.dedupe_ttl,
+            max_queue_depth: config.service.max_queue_depth,
+        };
+        let (active, seed) = (&self.active, self.rng.random());
+        db.write_until_done("start", || {
+            let (active, started) = (Arc::clone(active), started.clone());
+            move |tx: &Tx<'_>| {
+                publish::started(tx, &started)?;
+                activate(tx, &active, now, &mut StdRng::seed_from_u64(seed))
+            }
+        })
+        .await
+    }
+}
+
+/// Makes a configuration the one in force: its plugins published, its schedules set, the jobs of plugins that it does
+/// not have (or has disabled) ended.
+fn activate(tx: &Tx<'_>, active: &Active, now: Timestamp, rng: &mut StdRng) -> Result<(), Error> {
+    publish::plugins(tx, &active.published())?;
+    scheduler::sync(tx, &active.plans, &Local, now, rng)?;
+    let enabled: BTreeSet<&str> = active.enabled();
+    for plugin in queue::queued_plugins(tx)? {
+        if enabled.contains(plugin.as_str()) {
+            continue;
+        }
+        let configured = active.registry.config().plugins.contains_key(&plugin);
+        let state = if configured { "disabled" } else { "not configured any more" };
+        let reason = format!("plugin `{plugin}` is {state}");
+        let buried = queue::bury(tx, &plugin, &reason, now)?;
+        tracing::warn!(plugin, buried, reason, "queued jobs are dead");
+    }
+    Ok(())
+}
+
+async fn close(db: Db, now: Timestamp) {
+    if let Err(error) = db.write(move |tx| publish::stopped(tx, now)).await {
+        tracing::warn!(error = crate::log::chain(&error), "the end of the daemon was not recorded");
+    }
+    db.close().await;
+}

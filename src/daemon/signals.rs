@@ -1,0 +1,68 @@
+//! What each signal means to the daemon.
+
+use std::io;
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
+
+use crate::dispatch::Stop;
+
+/// The installed handlers. Made before the lock is taken, so that no signal to its holder is lost or fatal.
+#[derive(Debug)]
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+    wake: Signal,
+}
+
+impl Signals {
+    /// Installs them.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn install() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+            wake: signal(SignalKind::user_defined1())?,
+        })
+    }
+
+    /// Acts on signals until the job in flight has been told to end: SIGUSR1 wakes the dispatcher; SIGTERM and SIGINT
+    /// stop claiming, give the job in flight `grace`, then stop it; a second one does not wait.
+    pub(super) async fn watch(&mut self, stop: &Stop, wake: &Notify, grace: Duration) {
+        loop {
+            tokio::select! {
+                _ = self.wake.recv() => wake.notify_one(),
+                _ = self.hangup.recv() => {
+                    tracing::warn!("SIGHUP: this version cannot reload; restart it to use a changed configuration");
+                }
+                _ = self.terminate.recv() => break,
+                _ = self.interrupt.recv() => break,
+            }
+        }
+        tracing::info!(grace_ms = grace.as_millis() as u64, "stopping: the job in flight may end");
+        stop.claiming.cancel();
+        tokio::select! {
+            () = tokio::time::sleep(grace) => {
+                tracing::warn!("the job in flight did not end within `service.shutdown_grace` and is stopped");
+                stop.job.terminate.cancel();
+                self.stop_requested().await;
+                tracing::warn!("second signal: the job in flight is killed");
+            }
+            () = self.stop_requested() => tracing::warn!("second signal: the job in flight is killed"),
+        }
+        stop.job.kill.cancel();
+    }
+
+    /// The next SIGTERM or SIGINT.
+    pub async fn stop_requested(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

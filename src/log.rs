@@ -1,0 +1,161 @@
+//! Log lines on stdout: one JSON object each, or text for a terminal.
+//!
+//! Every line has `timestamp`, `level`, `component` and `message`, then the event's own fields. The component is the
+//! module that speaks.
+
+use std::fmt::{self, Write};
+
+use serde_json::Value;
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Metadata, Subscriber};
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::registry::LookupSpan;
+
+use crate::clock::Clock;
+use crate::config::{LogFormat, LogLevel};
+
+/// Starts logging to stdout. Panics of any thread are logged too. Only the first call has an effect.
+pub fn start(level: LogLevel, format: LogFormat) {
+    let subscriber = tracing_subscriber::fmt().with_max_level(filter(level)).event_format(Line(format)).finish();
+    if tracing::subscriber::set_global_default(subscriber).is_ok() {
+        std::panic::set_hook(Box::new(|panic| {
+            let place = panic.location().map(ToString::to_string);
+            let reason = panic.payload_as_str().unwrap_or("no message");
+            tracing::error!(place, reason, "panic: please report this");
+        }));
+    }
+}
+
+fn filter(level: LogLevel) -> LevelFilter {
+    match level {
+        LogLevel::Trace => LevelFilter::TRACE,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Error => LevelFilter::ERROR,
+    }
+}
+
+/// An error and its causes, as one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let _ = write!(text, ": {error}");
+        cause = error.source();
+    }
+    text
+}
+
+struct Line(LogFormat);
+
+impl<S, N> FormatEvent<S, N> for Line
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(&self, _: &FmtContext<'_, S, N>, mut out: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        match self.0 {
+            LogFormat::Json => fields.write_json(&mut out, event.metadata()),
+            LogFormat::Text => fields.write_text(&mut out, event.metadata()),
+        }
+    }
+}
+
+/// `ductile::dispatch::settle` speaks for `dispatch`; other crates speak for themselves.
+fn component<'m>(metadata: &Metadata<'m>) -> &'m str {
+    let mut modules = metadata.target().split("::");
+    match (modules.next(), modules.next()) {
+        (Some("ductile"), Some(module)) => module,
+        (Some(crate_name), _) => crate_name,
+        (None, _) => "ductile",
+    }
+}
+
+#[derive(Default)]
+struct Fields {
+    message: String,
+    others: Vec<(&'static str, Value)>,
+}
+
+impl Fields {
+    fn write_json(self, out: &mut Writer<'_>, metadata: &Metadata<'_>) -> fmt::Result {
+        let now = Clock::System.now();
+        let message = Value::String(self.message);
+        write!(out, r#"{{"timestamp":"{now}","level":"{}","component":"{}""#, level(metadata), component(metadata))?;
+        write!(out, r#","message":{message}"#)?;
+        for (name, value) in self.others {
+            write!(out, r#","{name}":{value}"#)?;
+        }
+        writeln!(out, "}}")
+    }
+
+    fn write_text(self, out: &mut Writer<'_>, metadata: &Metadata<'_>) -> fmt::Result {
+        let now = Clock::System.now().to_utc().with_timezone(&chrono::Local);
+        write!(out, "{} {:5} ", now.format("%H:%M:%S%.3f"), level(metadata))?;
+        write!(out, "{}: {}", component(metadata), self.message)?;
+        for (name, value) in self.others {
+            match value {
+                Value::String(text) if is_plain(&text) => write!(out, " {name}={text}")?,
+                value => write!(out, " {name}={value}")?,
+            }
+        }
+        writeln!(out)
+    }
+}
+
+fn is_plain(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|c| c.is_ascii_graphic() && c != '"' && c != '=')
+}
+
+fn level(metadata: &Metadata<'_>) -> &'static str {
+    match *metadata.level() {
+        Level::ERROR => "ERROR",
+        Level::WARN => "WARN",
+        Level::INFO => "INFO",
+        Level::DEBUG => "DEBUG",
+        Level::TRACE => "TRACE",
+    }
+}
+
+impl Fields {
+    fn put(&mut self, field: &Field, value: Value) {
+        self.others.push((field.name(), value));
+    }
+}
+
+impl Visit for Fields {
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.put(field, value.into());
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.put(field, value.into());
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.put(field, value.into());
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.put(field, value.into());
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        match field.name() {
+            "message" => self.message = value.to_owned(),
+            _ => self.put(field, value.into()),
+        }
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        match field.name() {
+            "message" => self.message = format!("{value:?}"),
+            _ => self.put(field, format!("{value:?}").into()),
+        }
+    }
+}
