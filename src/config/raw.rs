@@ -1,13 +1,15 @@
 //! The YAML file as a tree in which nothing is lost: order, duplicate keys and odd keys are all there.
 //!
 //! This and nothing else talks to the YAML parser, which reports a location only with an error and stops
-//! at the first. So the tree is read once without judging it, and [`look`] reads again up to one place to
-//! learn where that is and how it is written.
+//! at the first, and which says what a scalar means or how it is written, but not both. So the tree is read
+//! twice without judging it, and [`locate`] reads again up to one place to learn where that is.
 
 use std::cell::Cell;
 use std::fmt;
 
-use serde::de::{self, DeserializeSeed, Deserializer, EnumAccess, IgnoredAny, MapAccess, SeqAccess, VariantAccess};
+use serde::de::{
+    self, Deserialize, DeserializeSeed, Deserializer, EnumAccess, IgnoredAny, MapAccess, SeqAccess, VariantAccess,
+};
 use serde_yaml::Deserializer as Yaml;
 
 /// How much a file may hold once its aliases are followed: values, and for each of them its text in [`UNIT`]s.
@@ -20,9 +22,9 @@ const UNIT: usize = 64;
 #[derive(Clone, PartialEq)]
 pub(super) enum Node {
     Null,
-    Bool(bool),
-    Integer(i128),
-    Float(f64),
+    Bool(bool, Written),
+    Integer(i128, Written),
+    Float(f64, Written),
     Text(String),
     List(Vec<Node>),
     /// Key and value, in the order of the file.
@@ -30,6 +32,9 @@ pub(super) enum Node {
     /// A value with a tag of its own, such as `!include`; what it holds is of no interest.
     Tagged(String),
 }
+
+/// A scalar that is no text, as it stands in the file: `0x1F`, `1.10`.
+pub(super) type Written = String;
 
 /// A line and a column, from 1.
 pub(super) type Location = (usize, usize);
@@ -49,34 +54,24 @@ pub(super) fn parse(text: &str) -> Result<Node, SyntaxError> {
     }
     let budget = Cell::new(BUDGET);
     let mut documents = Yaml::from_str(text);
-    let root = match documents.next() {
+    let mut root = match documents.next() {
         Some(document) => Tree { budget: &budget }.deserialize(document).map_err(|error| syntax_error(&error))?,
         None => Node::Null,
     };
     if let Some(second) = documents.next() {
-        let error = Target { written: &Cell::default() }.deserialize(second).err();
-        let location = error.as_ref().and_then(location);
+        let location = Target.deserialize(second).err().as_ref().and_then(location);
         return Err(SyntaxError { location, message: "there is more than one document in the file".into() });
     }
     if root == Node::Null {
         return Err(SyntaxError { location: None, message: "the file is empty".into() });
     }
+    Fill(&mut root).deserialize(Yaml::from_str(text)).map_err(|error| syntax_error(&error))?;
     Ok(root)
 }
 
-/// What is at one place of the text.
-#[derive(Debug, Default)]
-pub(super) struct Spot {
-    pub(super) location: Option<Location>,
-    /// A scalar as it is written, without quotes.
-    pub(super) written: Option<String>,
-}
-
-/// Goes down from the top: at each map or list to the entry of that position, there to its key or value.
-pub(super) fn look(text: &str, positions: &[usize], key: bool) -> Spot {
-    let written = Cell::default();
-    let error = Descent { positions, key, written: &written }.deserialize(Yaml::from_str(text)).err();
-    Spot { location: error.as_ref().and_then(location), written: written.into_inner() }
+/// Where a place is: from the top down, at each map or list to the entry of that position, there to its key or value.
+pub(super) fn locate(text: &str, positions: &[usize], key: bool) -> Option<Location> {
+    Descent { positions, key }.deserialize(Yaml::from_str(text)).err().as_ref().and_then(location)
 }
 
 /// The line and column of a byte.
@@ -140,27 +135,30 @@ impl<'de> de::Visitor<'de> for Tree<'_> {
     }
 
     fn visit_bool<E>(self, value: bool) -> Result<Node, E> {
-        Ok(Node::Bool(value))
+        Ok(Node::Bool(value, Written::new()))
     }
 
     fn visit_i64<E>(self, value: i64) -> Result<Node, E> {
-        Ok(Node::Integer(value.into()))
+        Ok(Node::Integer(value.into(), Written::new()))
     }
 
     fn visit_u64<E>(self, value: u64) -> Result<Node, E> {
-        Ok(Node::Integer(value.into()))
+        Ok(Node::Integer(value.into(), Written::new()))
     }
 
     fn visit_i128<E>(self, value: i128) -> Result<Node, E> {
-        Ok(Node::Integer(value))
+        Ok(Node::Integer(value, Written::new()))
     }
 
-    fn visit_u128<E>(self, value: u128) -> Result<Node, E> {
-        Ok(i128::try_from(value).map_or(Node::Float(value as f64), Node::Integer))
+    fn visit_u128<E: de::Error>(self, value: u128) -> Result<Node, E> {
+        match i128::try_from(value) {
+            Ok(value) => self.visit_i128(value),
+            Err(_) => self.visit_f64(value as f64),
+        }
     }
 
     fn visit_f64<E>(self, value: f64) -> Result<Node, E> {
-        Ok(Node::Float(value))
+        Ok(Node::Float(value, Written::new()))
     }
 
     fn visit_str<E: de::Error>(self, value: &str) -> Result<Node, E> {
@@ -191,23 +189,61 @@ impl<'de> de::Visitor<'de> for Tree<'_> {
     }
 }
 
+/// Goes through the file beside the tree and adds how scalars are written.
+struct Fill<'n>(&'n mut Node);
+
+impl<'de> DeserializeSeed<'de> for Fill<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        match self.0 {
+            Node::Bool(_, written) | Node::Integer(_, written) | Node::Float(_, written) => {
+                *written = String::deserialize(deserializer)?;
+                Ok(())
+            }
+            Node::List(_) => deserializer.deserialize_seq(self),
+            Node::Map(_) => deserializer.deserialize_map(self),
+            Node::Null | Node::Text(_) | Node::Tagged(_) => IgnoredAny::deserialize(deserializer).map(|_| ()),
+        }
+    }
+}
+
+impl<'de> de::Visitor<'de> for Fill<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("what was there before")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+        let Node::List(elements) = self.0 else { return Ok(()) };
+        for element in elements {
+            list.next_element_seed(Fill(element))?;
+        }
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let Node::Map(entries) = self.0 else { return Ok(()) };
+        for (key, value) in entries {
+            map.next_entry_seed(Fill(key), Fill(value))?;
+        }
+        Ok(())
+    }
+}
+
 /// Goes down to one place and stops there with an error, which carries the location.
 #[derive(Clone, Copy)]
 struct Descent<'p> {
     positions: &'p [usize],
     key: bool,
-    written: &'p Cell<Option<String>>,
 }
 
 impl<'de> DeserializeSeed<'de> for Descent<'_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        if self.positions.is_empty() {
-            Target { written: self.written }.deserialize(deserializer)
-        } else {
-            deserializer.deserialize_any(self)
-        }
+        if self.positions.is_empty() { Target.deserialize(deserializer) } else { deserializer.deserialize_any(self) }
     }
 }
 
@@ -232,35 +268,29 @@ impl<'de> de::Visitor<'de> for Descent<'_> {
             map.next_entry::<IgnoredAny, IgnoredAny>()?;
         }
         if self.key && positions.is_empty() {
-            return map.next_key_seed(Target { written: self.written }).map(Option::unwrap_or_default);
+            return map.next_key_seed(Target).map(Option::unwrap_or_default);
         }
         map.next_key::<IgnoredAny>()?;
         map.next_value_seed(Self { positions, ..self })
     }
 }
 
-/// The place itself: notes what is written there and fails.
-struct Target<'p> {
-    written: &'p Cell<Option<String>>,
-}
+/// The place itself.
+struct Target;
 
-impl<'de> DeserializeSeed<'de> for Target<'_> {
+impl<'de> DeserializeSeed<'de> for Target {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_str(self)
+        deserializer.deserialize_any(self)
     }
 }
 
-impl de::Visitor<'_> for Target<'_> {
+impl de::Visitor<'_> for Target {
     type Value = ();
 
+    /// The visitor accepts nothing, so whatever is there is an error.
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a scalar")
-    }
-
-    fn visit_str<E: de::Error>(self, written: &str) -> Result<(), E> {
-        self.written.set(Some(written.to_owned()));
-        Err(E::custom("found"))
+        f.write_str("nothing")
     }
 }

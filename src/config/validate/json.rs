@@ -19,8 +19,8 @@ fn value<'a>(reader: &mut Reader<'a>, item: &Item<'a>) -> Value {
     match item.node {
         // A tag is a problem already.
         Node::Null | Node::Tagged(_) => Value::Null,
-        Node::Bool(value) => Value::Bool(*value),
-        Node::Integer(_) | Node::Float(_) => number(reader, item).map_or(Value::Null, Value::Number),
+        Node::Bool(value, _) => Value::Bool(*value),
+        Node::Integer(..) | Node::Float(..) => number(reader, item).map_or(Value::Null, Value::Number),
         // Without resolving, the references of a disabled plugin stay as they are written.
         Node::Text(written) => {
             reader.secret(item).map_or_else(|| written.clone(), |scalar| scalar.value.into_owned()).into()
@@ -34,12 +34,12 @@ fn value<'a>(reader: &mut Reader<'a>, item: &Item<'a>) -> Value {
 }
 
 fn number<'a>(reader: &mut Reader<'a>, item: &Item<'a>) -> Option<Number> {
-    let number = match *item.node {
-        Node::Integer(value) => Number::from_i128(value),
+    let number = match item.node {
+        Node::Integer(value, _) => Number::from_i128(*value),
         // An integer with more than 128 bits is read as a float, which would not be what was written.
-        Node::Float(value) if value.abs() >= u64::MAX as f64 && is_integer(reader, item) => None,
-        Node::Float(value) if value.is_finite() => Number::from_f64(value),
-        Node::Float(_) => {
+        Node::Float(value, written) if value.is_finite() && is_integer(written) => None,
+        Node::Float(value, _) if value.is_finite() => Number::from_f64(*value),
+        Node::Float(..) => {
             reader.refuse(item, "a number that is infinite or none at all cannot be passed to a plugin");
             return None;
         }
@@ -52,8 +52,7 @@ fn number<'a>(reader: &mut Reader<'a>, item: &Item<'a>) -> Option<Number> {
 }
 
 /// Whether a number is written as one without point and exponent.
-fn is_integer<'a>(reader: &mut Reader<'a>, item: &Item<'a>) -> bool {
-    let written = reader.any_scalar(item).unwrap_or_default();
+fn is_integer(written: &str) -> bool {
     written.trim_start_matches(['+', '-']).bytes().all(|byte| byte.is_ascii_digit())
 }
 

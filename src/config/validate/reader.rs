@@ -113,11 +113,6 @@ impl<'a> Reader<'a> {
         if problems.is_empty() { Ok(locate(self.warnings)) } else { Err(ConfigError::Invalid { problems, unlisted }) }
     }
 
-    /// How the scalar is written in the file.
-    pub(super) fn written(&self, item: &Item<'_>) -> String {
-        self.source.written(&item.path).unwrap_or_default()
-    }
-
     pub(super) fn folder(&self) -> &'a Path {
         self.folder
     }
@@ -227,17 +222,15 @@ impl<'a> Reader<'a> {
 
     /// Notes that a value is of the wrong type.
     pub(super) fn mismatch<T>(&mut self, item: &Item<'_>, wanted: &str) -> Option<T> {
-        let written = || quote(&self.written(item));
-        let found = match item.node {
+        let (found, is_scalar) = match item.node {
             // Already refused for its tag.
             Node::Tagged(_) => return None,
-            Node::Integer(_) | Node::Float(_) => format!("the number {}", written()),
-            Node::Bool(_) => format!("the boolean {}", written()),
-            Node::Text(text) => format!("the text {}", quote(text)),
-            other => kind(other).to_owned(),
+            Node::Integer(_, written) | Node::Float(_, written) => (format!("the number {}", quote(written)), true),
+            Node::Bool(_, written) => (format!("the boolean {}", quote(written)), true),
+            Node::Text(text) => (format!("the text {}", quote(text)), false),
+            other => (kind(other).to_owned(), false),
         };
-        let scalar = matches!(item.node, Node::Integer(_) | Node::Float(_) | Node::Bool(_));
-        let cure = if wanted == "text" && scalar { "; put it in quotes" } else { "" };
+        let cure = if wanted == "text" && is_scalar { "; put it in quotes" } else { "" };
         self.refuse(item, format!("expected {wanted}, found {found}{cure}"));
         None
     }
@@ -247,8 +240,8 @@ impl<'a> Reader<'a> {
 pub(super) fn kind(node: &Node) -> &'static str {
     match node {
         Node::Null => "nothing",
-        Node::Bool(_) => "a boolean",
-        Node::Integer(_) | Node::Float(_) => "a number",
+        Node::Bool(..) => "a boolean",
+        Node::Integer(..) | Node::Float(..) => "a number",
         Node::Text(_) => "text",
         Node::List(_) => "a list",
         Node::Map(_) => "a map",

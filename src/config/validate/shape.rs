@@ -38,7 +38,7 @@ pub(super) fn check(node: &Node, path: &ConfigPath, reader: &mut Reader<'_>) {
         Node::Tagged(tag) => {
             reader.note(path, At::Value, format!("YAML tags such as {} are not supported", quote(tag)))
         }
-        Node::Null | Node::Bool(_) | Node::Integer(_) | Node::Float(_) | Node::Text(_) => {}
+        Node::Null | Node::Bool(..) | Node::Integer(..) | Node::Float(..) | Node::Text(_) => {}
     }
 }
 
@@ -46,9 +46,7 @@ pub(super) fn check(node: &Node, path: &ConfigPath, reader: &mut Reader<'_>) {
 fn name(key: &Node) -> String {
     match key {
         Node::Text(name) => name.clone(),
-        Node::Bool(value) => value.to_string(),
-        Node::Integer(value) => value.to_string(),
-        Node::Float(value) => value.to_string(),
+        Node::Bool(_, written) | Node::Integer(_, written) | Node::Float(_, written) => written.clone(),
         Node::Null => "null".into(),
         Node::List(_) | Node::Map(_) | Node::Tagged(_) => "?".into(),
     }

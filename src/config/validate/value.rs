@@ -34,7 +34,7 @@ impl<'a> Reader<'a> {
     /// Any scalar as text, the way it is written.
     pub(super) fn any_scalar(&mut self, item: &Item<'a>) -> Option<String> {
         match item.node {
-            Node::Bool(_) | Node::Integer(_) | Node::Float(_) => Some(self.written(item)),
+            Node::Bool(_, written) | Node::Integer(_, written) | Node::Float(_, written) => Some(written.clone()),
             Node::Null => {
                 self.refuse(item, "expected text, found nothing; write `\"\"` for an empty text");
                 None
@@ -45,7 +45,7 @@ impl<'a> Reader<'a> {
 
     pub(super) fn boolean(&mut self, item: Option<Item<'a>>) -> Option<bool> {
         let item = item?;
-        if let Node::Bool(value) = item.node {
+        if let Node::Bool(value, _) = item.node {
             return Some(*value);
         }
         let value = self.interpolated(&item, "`true` or `false`")?;
@@ -63,7 +63,7 @@ impl<'a> Reader<'a> {
         let item = item?;
         let wanted = format!("a whole number from {} to {}", range.start(), range.end());
         let (value, shown) = match item.node {
-            Node::Integer(value) => (Some(*value), quote(&self.written(&item))),
+            Node::Integer(value, written) => (Some(*value), quote(written)),
             _ => {
                 let scalar = self.interpolated(&item, &wanted)?;
                 (scalar.value.parse().ok(), scalar.to_string())
@@ -91,10 +91,10 @@ impl<'a> Reader<'a> {
     pub(super) fn size(&mut self, item: Option<Item<'a>>) -> Option<u64> {
         let item = item?;
         let bytes = match item.node {
-            Node::Integer(bytes) => match units::size(&bytes.to_string()) {
+            Node::Integer(bytes, written) => match units::size(&bytes.to_string()) {
                 Ok(bytes) => bytes,
                 Err(error) => {
-                    self.refuse(&item, format!("`{bytes}` {error}"));
+                    self.refuse(&item, format!("{} {error}", quote(written)));
                     return None;
                 }
             },
