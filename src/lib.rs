@@ -17,6 +17,7 @@
 //! | [`state`] | the state dir, its lock, the database |
 //! | [`config`] | `config.yaml`: reading it, checking it, reporting every problem at its line |
 //! | [`command`], [`clock`], [`log`] | command names, the time of day, log lines |
+//! | [`fault`] | crash points for tests; nothing in a release |
 
 pub mod active;
 pub mod cli;
@@ -25,6 +26,7 @@ pub mod command;
 pub mod config;
 pub mod daemon;
 pub mod dispatch;
+pub mod fault;
 pub mod log;
 pub mod plugin;
 pub mod queue;

@@ -3,6 +3,7 @@
 //! Every line has `timestamp`, `level`, `component` and `message`, then the event's own fields. The component is the
 //! module that speaks.
 
+use std::any::Any;
 use std::fmt::{self, Write};
 
 use serde_json::Value;
@@ -22,7 +23,7 @@ pub fn start(level: LogLevel, format: LogFormat) {
     if tracing::subscriber::set_global_default(subscriber).is_ok() {
         std::panic::set_hook(Box::new(|panic| {
             let place = panic.location().map(ToString::to_string);
-            let reason = panic.payload_as_str().unwrap_or("no message");
+            let reason = panic_message(panic.payload());
             tracing::error!(place, reason, "panic: please report this");
         }));
     }
@@ -36,6 +37,12 @@ fn filter(level: LogLevel) -> LevelFilter {
         LogLevel::Warn => LevelFilter::WARN,
         LogLevel::Error => LevelFilter::ERROR,
     }
+}
+
+/// The text of a panic.
+pub fn panic_message(payload: &(dyn Any + Send)) -> &str {
+    let text = payload.downcast_ref::<&str>().copied();
+    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }
 
 /// An error and its causes, as one line.

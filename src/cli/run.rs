@@ -22,6 +22,7 @@ use crate::command::Command;
 use crate::config::{self, Minimal, Variables};
 use crate::daemon::{DaemonError, Owned, Signals};
 use crate::dispatch::{Dispatcher, Stop};
+use crate::fault::crash_point;
 use crate::plugin::Envelope;
 use crate::queue::list::{self, Attempt};
 use crate::queue::{self, Enqueued, Job, Limits, NewJob, Status, SubmittedBy};
@@ -265,7 +266,14 @@ fn new_job(args: &Args, payload: Option<Box<RawValue>>, max_attempts: u32) -> Ne
 /// Puts the job on the queue; an exit code when that was all there is to do.
 async fn enqueue(db: &Db, job: NewJob, limits: Limits) -> Result<Option<ExitCode>, CliError> {
     let now = Clock::System.now();
-    match db.write(move |tx: &Tx<'_>| queue::enqueue(tx, &job, limits, now)).await? {
+    let enqueue = move |tx: &Tx<'_>| {
+        let enqueued = queue::enqueue(tx, &job, limits, now)?;
+        crash_point!("enqueue.uncommitted");
+        Ok(enqueued)
+    };
+    let enqueued = db.write(enqueue).await?;
+    crash_point!("enqueue.committed");
+    match enqueued {
         Enqueued::Inserted => Ok(None),
         Enqueued::Duplicate(existing) => {
             eprintln!("a job with this dedupe key has already succeeded:");

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::active::Active;
 use crate::clock::Clock;
+use crate::fault::crash_point;
 use crate::state::{Db, Error, Tx};
 use crate::{queue, scheduler};
 
@@ -53,10 +54,13 @@ impl Heartbeat {
             let active = Arc::clone(&active);
             let tick = move |tx: &Tx<'_>| {
                 let mut rng = StdRng::seed_from_u64(seed);
-                scheduler::tick(tx, &active.plans, active.limits, &Local, now, &mut rng)
+                let ticked = scheduler::tick(tx, &active.plans, active.limits, &Local, now, &mut rng)?;
+                crash_point!("tick.uncommitted");
+                Ok(ticked)
             };
             self.db.write(tick).await?
         };
+        crash_point!("tick.committed");
         if !ticked.enqueued.is_empty() || ticked.wake {
             self.wake.notify_one();
         }
@@ -65,7 +69,13 @@ impl Heartbeat {
         }
         let retention = active.retention;
         for _ in 0..RETENTION_PIECES {
-            let more = self.db.write(move |tx| queue::delete_expired(tx, retention, now)).await?;
+            let delete = move |tx: &Tx<'_>| {
+                let more = queue::delete_expired(tx, retention, now)?;
+                crash_point!("retention.uncommitted");
+                Ok(more)
+            };
+            let more = self.db.write(delete).await?;
+            crash_point!("retention.committed");
             if !more || self.stop.is_cancelled() {
                 break;
             }

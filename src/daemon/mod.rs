@@ -15,6 +15,7 @@ use uuid::Uuid;
 use crate::active::Active;
 use crate::clock::{Clock, Timestamp};
 use crate::dispatch::{self, Dispatcher, Stop};
+use crate::fault::crash_point;
 use crate::plugin::stray;
 use crate::state::lock::{Lock, LockError, Role};
 use crate::state::{Db, DirError, Error, OpenError, StateDir, Tx, publish};
@@ -67,9 +68,14 @@ impl Owned {
         let (active, now, seed) = (Arc::clone(active), clock.now(), rng.random());
         db.write_until_done("recovery", || {
             let active = Arc::clone(&active);
-            move |tx: &Tx<'_>| dispatch::recover(tx, &active, now, &mut StdRng::seed_from_u64(seed))
+            move |tx: &Tx<'_>| {
+                dispatch::recover(tx, &active, now, &mut StdRng::seed_from_u64(seed))?;
+                crash_point!("recovery.uncommitted");
+                Ok(())
+            }
         })
         .await?;
+        crash_point!("recovery.committed");
         Ok(Self { db, instance, _lock: lock })
     }
 }
@@ -158,10 +164,14 @@ impl Daemon {
             let (active, started) = (Arc::clone(active), started.clone());
             move |tx: &Tx<'_>| {
                 publish::started(tx, &started)?;
-                activate(tx, &active, now, &mut StdRng::seed_from_u64(seed))
+                activate(tx, &active, now, &mut StdRng::seed_from_u64(seed))?;
+                crash_point!("start.uncommitted");
+                Ok(())
             }
         })
-        .await
+        .await?;
+        crash_point!("start.committed");
+        Ok(())
     }
 }
 
@@ -185,8 +195,14 @@ fn activate(tx: &Tx<'_>, active: &Active, now: Timestamp, rng: &mut StdRng) -> R
 }
 
 async fn close(db: Db, now: Timestamp) {
-    if let Err(error) = db.write(move |tx| publish::stopped(tx, now)).await {
+    let stopped = move |tx: &Tx<'_>| {
+        publish::stopped(tx, now)?;
+        crash_point!("stop.uncommitted");
+        Ok(())
+    };
+    if let Err(error) = db.write(stopped).await {
         tracing::warn!(error = crate::log::chain(&error), "the end of the daemon was not recorded");
     }
+    crash_point!("stop.committed");
     db.close().await;
 }

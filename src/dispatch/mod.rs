@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use crate::active::Active;
 use crate::clock::{Clock, Timestamp};
+use crate::fault::crash_point;
 use crate::plugin::{self, Attempt, Call, Cancel, Outcome};
 use crate::queue::{self, Attempted, Claimed, Transition};
 use crate::router::{self, Producer};
@@ -116,11 +117,20 @@ impl Dispatcher {
                 .db
                 .write_until_done("claim", || {
                     let (active, now) = (Arc::clone(&active), clock.now());
-                    move |tx: &Tx<'_>| take(tx, active, now)
+                    move |tx: &Tx<'_>| {
+                        let taken = take(tx, active, now)?;
+                        if matches!(taken, Taken::Work(_)) {
+                            crash_point!("claim.uncommitted");
+                        }
+                        Ok(taken)
+                    }
                 })
                 .await?;
             let next_retry = match taken {
-                Taken::Work(work) => return Ok(Some(work)),
+                Taken::Work(work) => {
+                    crash_point!("claim.committed");
+                    return Ok(Some(work));
+                }
                 Taken::Nothing { next_retry } => next_retry,
             };
             let wait = next_retry.map(|at| at.since(self.clock.now()));
@@ -237,10 +247,12 @@ impl Dispatcher {
             move |tx: &Tx<'_>| {
                 let transition = settlement.write(tx)?;
                 let taken = next.map(|active| take(tx, active, now)).transpose()?;
+                crash_point!("settle.uncommitted");
                 Ok((transition, taken))
             }
         };
         let (transition, taken) = self.db.write_until_done("settle", work).await?;
+        crash_point!("settle.committed");
         let next = match taken {
             Some(Taken::Work(work)) => Some(work),
             Some(Taken::Nothing { .. }) | None => None,

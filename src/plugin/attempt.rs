@@ -17,6 +17,7 @@ use super::spawn::spawn;
 use super::text;
 use crate::clock::Timestamp;
 use crate::command::Command;
+use crate::fault::crash_point;
 
 #[cfg(test)]
 mod tests;
@@ -65,14 +66,18 @@ async fn run_within(plugin: Arc<Plugin>, call: Call, cancel: Cancel, limits: &Li
         Err(error) => return Attempt::without_process(Ending::NotTrusted(error)),
     };
     let input = request(&plugin, call, timeout);
+    crash_point!("spawn.before");
     let child = match spawn(command).await {
         Ok(child) => child,
         Err(error) => return Attempt::without_process(Ending::NotStarted(error)),
     };
-    match process::supervise(child, input, deadline, &cancel, limits).await {
+    crash_point!("spawn.after");
+    let attempt = match process::supervise(child, input, deadline, &cancel, limits).await {
         Ok(ended) => Attempt::of(ended, timeout, limits.stdout),
         Err(error) => Attempt::without_process(Ending::Lost(error)),
-    }
+    };
+    crash_point!("response.read");
+    attempt
 }
 
 /// Consumes the call: an event may be large, and the request holds all of it.

@@ -14,6 +14,8 @@ use tokio::process::Child;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::fault::crash_point;
+
 mod pipes;
 #[cfg(test)]
 mod tests;
@@ -130,7 +132,9 @@ pub(crate) async fn supervise(
             timer.as_mut().reset(Instant::now() + limits.grace);
         }
     };
+    crash_point!("group.before_kill");
     group.end();
+    crash_point!("group.killed");
     pipes.close_stdin();
     // With the group gone the pipes end at once, unless somebody left the group and holds them open.
     let _ = timeout(limits.drain, pipes.drain()).await;

@@ -154,10 +154,18 @@ fn connect(path: &Path, access: OpenFlags) -> Result<Connection, OpenError> {
 
 fn settings(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "journal_mode", "WAL")?;
-    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "synchronous", synchronous())?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     connection.pragma_update(None, "journal_size_limit", WAL_SIZE_LIMIT)
 }
+
+/// FULL: a commit is on the disk before anybody is told of it.
+#[cfg(not(feature = "fault-injection"))]
+fn synchronous() -> &'static str {
+    "FULL"
+}
+#[cfg(feature = "fault-injection")]
+use crate::fault::synchronous;
 
 /// Brings the schema from `found` to ours, in one transaction.
 fn migrate(connection: &mut Connection, found: i64) -> rusqlite::Result<()> {

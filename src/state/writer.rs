@@ -1,6 +1,5 @@
 //! The writer thread: takes what is waiting, runs each closure in a savepoint, commits once, answers all.
 
-use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
@@ -10,6 +9,7 @@ use tokio::sync::oneshot;
 
 use super::db::Tx;
 use super::error::Error;
+use crate::log::panic_message;
 
 /// More than the webhooks that arrive during one fsync; bounds how long one commit can take.
 const MAX_BATCH: usize = 256;
@@ -52,7 +52,7 @@ where
     fn run(&mut self, tx: &Tx<'_>) -> bool {
         let work = self.work.take().expect("each closure is run once");
         let result = catch_unwind(AssertUnwindSafe(|| work(tx)))
-            .unwrap_or_else(|panic| Err(Error::Panicked(panic_message(panic.as_ref()))));
+            .unwrap_or_else(|panic| Err(Error::Panicked(panic_message(panic.as_ref()).to_owned())));
         self.result.insert(result).is_ok()
     }
 
@@ -66,12 +66,6 @@ where
         // Nobody waits any more when the caller was cancelled; the write stands.
         let _ = self.reply.send(result);
     }
-}
-
-/// The text of a panic.
-fn panic_message(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
 }
 
 /// Starts the thread. It ends when it is told to close, or when nobody is left to send.

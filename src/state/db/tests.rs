@@ -36,7 +36,8 @@ async fn hold(db: &Db) -> (mpsc::Sender<()>, tokio::task::JoinHandle<Result<(), 
     let write = tokio::spawn(async move {
         db.write(move |_| {
             started.send(()).unwrap();
-            Ok(held.recv().unwrap())
+            held.recv().unwrap();
+            Ok(())
         })
         .await
     });

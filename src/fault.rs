@@ -1,0 +1,60 @@
+//! Faults that tests ask for; release builds have none of them (feature `fault-injection`).
+//!
+//! A crash point is a named place where the process aborts, as if killed, when `DUCTILE_CRASH_POINT` names it. A test
+//! walks [`POINTS`], and every point that is reached must be listed there.
+
+/// Every crash point, in the order of a job's life. `uncommitted` is inside the transaction with all its statements
+/// done; `committed` is after the fsync, before anybody has been told.
+pub const POINTS: &[&str] = &[
+    "recovery.uncommitted",
+    "recovery.committed",
+    "start.uncommitted",
+    "start.committed",
+    "tick.uncommitted",
+    "tick.committed",
+    "retention.uncommitted",
+    "retention.committed",
+    "enqueue.uncommitted",
+    "enqueue.committed",
+    "claim.uncommitted",
+    "claim.committed",
+    "spawn.before",
+    "spawn.after",
+    "response.read",
+    "group.before_kill",
+    "group.killed",
+    "settle.uncommitted",
+    "settle.committed",
+    "stop.uncommitted",
+    "stop.committed",
+];
+
+/// Aborts here if a test has asked for it.
+macro_rules! crash_point {
+    ($name:literal) => {
+        #[cfg(feature = "fault-injection")]
+        $crate::fault::reached($name);
+    };
+}
+pub(crate) use crash_point;
+
+#[cfg(feature = "fault-injection")]
+mod injected {
+    use std::sync::LazyLock;
+
+    static CRASH_POINT: LazyLock<Option<String>> = LazyLock::new(|| std::env::var("DUCTILE_CRASH_POINT").ok());
+
+    pub(crate) fn reached(point: &str) {
+        assert!(super::POINTS.contains(&point), "crash point `{point}` is not listed");
+        if CRASH_POINT.as_deref() == Some(point) {
+            std::process::abort();
+        }
+    }
+
+    /// `DUCTILE_SYNCHRONOUS=NORMAL` makes commits that a power cut can take back, to show that the tests notice.
+    pub(crate) fn synchronous() -> String {
+        std::env::var("DUCTILE_SYNCHRONOUS").unwrap_or_else(|_| "FULL".to_owned())
+    }
+}
+#[cfg(feature = "fault-injection")]
+pub(crate) use injected::{reached, synchronous};
