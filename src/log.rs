@@ -5,21 +5,35 @@
 
 use std::any::Any;
 use std::fmt::{self, Write};
+use std::sync::OnceLock;
 
 use serde_json::Value;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Metadata, Subscriber};
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::clock::Clock;
 use crate::config::{LogFormat, LogLevel};
 
-/// Starts logging to stdout. Panics of any thread are logged too. Only the first call has an effect.
-pub fn start(level: LogLevel, format: LogFormat) {
-    let subscriber = tracing_subscriber::fmt().with_max_level(filter(level)).event_format(Line(format)).finish();
+/// Lines that may wait for whoever reads them. More are dropped and counted: a reader that has stopped must not stop
+/// the daemon.
+const MOST_WAITING: usize = 10_000;
+
+static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
+
+/// Starts logging to stdout, through a thread of its own. Panics of any thread are logged too. What still waits is
+/// written when the guard is dropped. Only the first call has an effect.
+pub fn start(level: LogLevel, format: LogFormat) -> WorkerGuard {
+    let (out, guard) = NonBlockingBuilder::default().buffered_lines_limit(MOST_WAITING).finish(std::io::stdout());
+    let _ = DROPPED.set(out.error_counter());
+    let subscriber =
+        tracing_subscriber::fmt().with_max_level(filter(level)).event_format(Line(format)).with_writer(out).finish();
     if tracing::subscriber::set_global_default(subscriber).is_ok() {
         std::panic::set_hook(Box::new(|panic| {
             let place = panic.location().map(ToString::to_string);
@@ -27,6 +41,26 @@ pub fn start(level: LogLevel, format: LogFormat) {
             tracing::error!(place, reason, "panic: please report this");
         }));
     }
+    guard
+}
+
+/// Starts logging warnings to stderr as text, for commands whose stdout is their result. The dispatcher is silent: the
+/// command itself says how its job has gone.
+pub fn start_on_stderr() {
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(LevelFilter::WARN)
+        .event_format(Line(LogFormat::Text))
+        .with_writer(std::io::stderr)
+        .finish()
+        .with(
+            Targets::new().with_default(LevelFilter::WARN).with_target("ductile::dispatch::outcome", LevelFilter::OFF),
+        );
+    let _ = tracing::subscriber::set_global_default(subscriber);
+}
+
+/// How many lines were dropped since the start.
+pub fn dropped_lines() -> usize {
+    DROPPED.get().map_or(0, ErrorCounter::dropped_lines)
 }
 
 fn filter(level: LogLevel) -> LevelFilter {
@@ -102,9 +136,8 @@ impl Fields {
     }
 
     fn write_text(self, out: &mut Writer<'_>, metadata: &Metadata<'_>) -> fmt::Result {
-        let now = Clock::System.now().to_utc().with_timezone(&chrono::Local);
-        write!(out, "{} {:5} ", now.format("%H:%M:%S%.3f"), level(metadata))?;
-        write!(out, "{}: {}", component(metadata), self.message)?;
+        // The same clock as in the fields: UTC.
+        write!(out, "{} {:5} {}: {}", Clock::System.now(), level(metadata), component(metadata), self.message)?;
         for (name, value) in self.others {
             match value {
                 Value::String(text) if is_plain(&text) => write!(out, " {name}={text}")?,

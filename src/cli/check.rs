@@ -36,7 +36,7 @@ pub(super) fn check(args: Args, config: Option<&Path>) -> Result<ExitCode, CliEr
     }
     let config = active.registry.config();
     let (plugins, routes) = (active.enabled().len(), config.routes.len());
-    output::line(&format!("{} is valid: {plugins} plugins enabled, {routes} routes", config.path.display()))?;
+    output::line(&format!("{} is valid; plugins enabled: {plugins}, routes: {routes}", config.path.display()))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -55,11 +55,10 @@ pub(super) struct Failure {
 
 /// Reads the configuration, finds the plugins, and checks the one against the other.
 pub(super) fn load_active(config: Option<&Path>, variables: &Variables) -> Result<LoadedActive, CliError> {
-    let Loaded { config, source, warnings } = config::load(&config::find(config)?, variables)?;
-    let mut warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
-    warnings.extend(
-        not_built(&config).map(|section| format!("`{section}` is configured, but this version does not act on it yet")),
-    );
+    let Loaded { config, source } = config::load(&config::find(config)?, variables)?;
+    let mut warnings: Vec<String> = not_built(&config)
+        .map(|section| format!("{section}: configured, but this version does not act on it yet"))
+        .collect();
     let registry = Registry::discover(Arc::new(config));
     let conflicts = registry.conflicts().into_iter();
     let problems: Vec<_> = conflicts
@@ -83,9 +82,9 @@ fn not_built(config: &config::Config) -> impl Iterator<Item = &'static str> {
     let breaker = config.plugins.values().any(|plugin| plugin.circuit_breaker != config::CircuitBreaker::default());
     let core_events = config.routes.iter().any(|route| route.from == config::CORE_SOURCE);
     let sections = [
-        (config.webhooks.is_some(), "webhooks"),
-        (breaker, "plugins.<name>.circuit_breaker"),
-        (core_events, "routes from `ductile`"),
+        (config.webhooks.is_some(), "`webhooks`"),
+        (breaker, "`plugins.<name>.circuit_breaker`"),
+        (core_events, "`routes` from `ductile`"),
     ];
     sections.into_iter().filter_map(|(configured, section)| configured.then_some(section))
 }

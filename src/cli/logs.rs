@@ -10,6 +10,7 @@ use super::error::CliError;
 use super::{open_reader, output};
 use crate::queue::JobLogStatus;
 use crate::queue::list::{self, Attempt};
+use crate::state::{Reader, publish};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "One line for each ended attempt, the newest last; below it what the plugin logged, \
@@ -34,7 +35,7 @@ pub(super) fn logs(args: Args, config: Option<&Path>) -> Result<ExitCode, CliErr
     if args.json {
         output::json(&attempts)?;
     } else if attempts.is_empty() {
-        eprintln!("no such attempts");
+        eprintln!("no attempts{}", of_plugin(&reader, args.plugin.as_deref())?);
     } else {
         let mut out = io::stdout().lock();
         for attempt in &attempts {
@@ -42,6 +43,15 @@ pub(super) fn logs(args: Args, config: Option<&Path>) -> Result<ExitCode, CliErr
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What to say behind "no jobs" or "no attempts" when a plugin was asked for: perhaps there is no such plugin.
+pub(super) fn of_plugin(reader: &Reader, plugin: Option<&str>) -> Result<String, CliError> {
+    let Some(name) = plugin else { return Ok(String::new()) };
+    Ok(match publish::plugin(reader, name)? {
+        Some(_) => format!(" of plugin `{name}`"),
+        None => format!(" of `{name}`; there is no plugin of that name"),
+    })
 }
 
 #[derive(Deserialize)]
@@ -68,16 +78,32 @@ pub(super) fn write_attempt(out: &mut impl Write, attempt: &Attempt) -> io::Resu
     if let Some(stderr) = &attempt.stderr {
         write_indented(out, "stderr", stderr)?;
     }
-    if let Some(result) = attempt.result.as_ref().filter(|_| attempt.status == JobLogStatus::Failed) {
+    if let Some(result) = attempt.result.as_ref().filter(|_| tells_more(attempt)) {
         write_indented(out, "stdout", result)?;
     }
     Ok(())
 }
 
+/// Whether what the plugin printed is news: otherwise error and logs were read from it.
+fn tells_more(attempt: &Attempt) -> bool {
+    let no_response = attempt.error.as_ref().is_some_and(|error| error.contains("protocol error"));
+    attempt.status == JobLogStatus::TimedOut || no_response
+}
+
+/// As much of one text as is shown; `--json` has all of it.
+const MOST_LINES: usize = 20;
+const MOST_COLUMNS: usize = 500;
+
 fn write_indented(out: &mut impl Write, label: &str, text: &str) -> io::Result<()> {
-    for (number, line) in text.trim_end().lines().enumerate() {
+    let text = output::printable(text.trim_end());
+    for (number, line) in text.lines().enumerate().take(MOST_LINES) {
         let label = if number == 0 { label } else { "" };
-        writeln!(out, "    {label:6}  {line}")?;
+        let shown: String = line.chars().take(MOST_COLUMNS).collect();
+        let cut = if shown.len() < line.len() { " ..." } else { "" };
+        writeln!(out, "    {label:6}  {shown}{cut}")?;
     }
-    Ok(())
+    match text.lines().count().saturating_sub(MOST_LINES) {
+        0 => Ok(()),
+        more => writeln!(out, "            ({more} more lines, see --json)"),
+    }
 }

@@ -1,5 +1,6 @@
 //! What commands print: aligned tables for people, JSON for programs.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 
 use chrono::Local;
@@ -60,8 +61,22 @@ pub(super) fn duration(ms: u64) -> String {
     words.join(" ")
 }
 
+/// A text of a plugin's without what a terminal would obey: control characters are shown, not sent.
+pub(super) fn printable(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(is_control) {
+        return text.into();
+    }
+    let show = |c: char| if is_control(c) { c.escape_default().to_string() } else { c.to_string() };
+    text.chars().map(show).collect::<String>().into()
+}
+
+fn is_control(c: char) -> bool {
+    c.is_control() && c != '\t' && c != '\n'
+}
+
 /// The first line of a text, with a mark when there is more.
 pub(super) fn first_line(text: &str) -> String {
+    let text = &*printable(text);
     match text.split_once('\n') {
         Some((line, rest)) if !rest.trim().is_empty() => format!("{} ...", line.trim_end()),
         Some((line, _)) => line.trim_end().to_owned(),
@@ -87,5 +102,6 @@ mod tests {
         assert_eq!(first_line("a"), "a");
         assert_eq!(first_line("a\n"), "a");
         assert_eq!(first_line("a\nb"), "a ...");
+        assert_eq!(first_line("\u{1b}[2Ja\tb"), "\\u{1b}[2Ja\tb");
     }
 }

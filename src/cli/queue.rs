@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use super::error::CliError;
+use super::logs::of_plugin;
 use super::{open_reader, output};
 use crate::queue::list::{self, Filter};
 use crate::queue::{Job, Status};
@@ -35,11 +36,17 @@ pub(super) fn queue(args: Args, config: Option<&Path>) -> Result<ExitCode, CliEr
         (false, Some(status)) => vec![status],
         (false, None) => vec![Status::Queued, Status::Running],
     };
-    let jobs = list::jobs(&reader, &Filter { statuses, plugin: args.plugin, limit: args.limit })?;
+    let filter = Filter { statuses, plugin: args.plugin, limit: args.limit };
+    let jobs = list::jobs(&reader, &filter)?;
     if args.json {
         output::json(&jobs)?;
     } else if jobs.is_empty() {
-        eprintln!("no such jobs");
+        let of_plugin = of_plugin(&reader, filter.plugin.as_deref())?;
+        if filter.statuses.contains(&Status::Succeeded) || args.status.is_some() {
+            eprintln!("no such jobs{of_plugin}");
+        } else {
+            eprintln!("no queued or running jobs{of_plugin}; `--all` shows those that are over");
+        }
     } else {
         let head = ["ID", "PLUGIN", "COMMAND", "STATUS", "ATTEMPT", "BY", "CREATED", "RETRY AT", "LAST ERROR"];
         output::table(head, jobs.into_iter().map(row))?;

@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -56,7 +56,7 @@ pub(super) struct Args {
     /// Do nothing if a job with this key has succeeded within `service.dedupe_ttl`
     #[arg(long, value_name = "KEY")]
     dedupe_key: Option<String>,
-    /// Wait until the job has succeeded or is dead, not only for its first attempt
+    /// Wait until the job has succeeded or is dead, not only for its first attempt; needs a daemon for its retries
     #[arg(long, conflicts_with = "detach")]
     wait: bool,
     /// Only put the job on the queue and print its id
@@ -71,35 +71,70 @@ pub(super) fn run(args: Args, config: Option<&Path>) -> Result<ExitCode, CliErro
     let path = config::find(config)?;
     let minimal = config::load_minimal(&path)?;
     let payload = payload(&args)?;
-    let dir = minimal.state_path.parent().unwrap_or(Path::new("/"));
+    StateDir::check(&minimal.state_path)?;
     runtime()?.block_on(async {
-        match lock::holder(dir)? {
-            Some(holder) if holder.is_daemon() => with_daemon(args, payload, holder, &minimal).await,
-            _ => alone(args, payload, &path).await,
+        let mut signals = Signals::install().map_err(DaemonError::Signals)?;
+        if let Some(holder) = daemon(&minimal)? {
+            return with_daemon(&args, payload, holder, &minimal, &mut signals).await;
+        }
+        match alone(&args, payload.clone(), &path, &mut signals).await {
+            // A daemon was faster: then it is its turn.
+            Err(CliError::Daemon(DaemonError::Lock(error))) => match daemon(&minimal)? {
+                Some(holder) => with_daemon(&args, payload, holder, &minimal, &mut signals).await,
+                None => Err(error.into()),
+            },
+            result => result,
         }
     })
 }
 
+/// The daemon of this state dir, if one runs.
+fn daemon(minimal: &Minimal) -> Result<Option<Holder>, CliError> {
+    let dir = minimal.state_path.parent().unwrap_or(Path::new("/"));
+    Ok(lock::holder(dir)?.filter(Holder::is_daemon))
+}
+
+/// How long a daemon that has just been started may take until it can be asked for jobs.
+const STARTING: Duration = Duration::from_secs(10);
+
+/// Waits until the daemon has published its plugins.
+async fn attach(holder: Holder, minimal: &Minimal) -> Result<(Db, Reader, Limits), CliError> {
+    let deadline = Instant::now() + STARTING;
+    loop {
+        let attached = Db::attach(&minimal.state_path).and_then(|db| Ok((db.reader()?, db)));
+        let error = match attached {
+            Ok((reader, db)) => {
+                let service = publish::service(&reader)?;
+                if let Some((dedupe_ttl, max_queue_depth)) = service.limits.filter(|_| service.pid == Some(holder.pid))
+                {
+                    return Ok((db, reader, Limits { dedupe_ttl, max_queue_depth }));
+                }
+                CliError::Failed(format!("the daemon (PID {}) is still starting; try again", holder.pid))
+            }
+            Err(error) => error.into(),
+        };
+        if Instant::now() > deadline || !holder.is_daemon() {
+            return Err(error);
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
 /// Through the queue of the running daemon.
 async fn with_daemon(
-    args: Args,
+    args: &Args,
     payload: Option<Box<RawValue>>,
     holder: Holder,
     minimal: &Minimal,
+    signals: &mut Signals,
 ) -> Result<ExitCode, CliError> {
-    StateDir::prepare(&minimal.state_path)?;
-    let mut signals = Signals::install().map_err(DaemonError::Signals)?;
-    let db = Db::attach(&minimal.state_path)?;
-    let reader = db.reader()?;
+    let (db, reader, limits) = attach(holder, minimal).await?;
     let known = publish::all_plugins(&reader)?;
-    let max_attempts = runnable(&args, &known)?;
-    let Some((dedupe_ttl, max_queue_depth)) = publish::service(&reader)?.limits else {
-        return Err(CliError::Failed("the daemon is still starting; try again".to_owned()));
-    };
-    let job = new_job(&args, payload, max_attempts);
+    let max_attempts = runnable(args, &known)?;
+    let job = new_job(args, payload, max_attempts);
     let id = job.id;
-    if let Some(code) = enqueue(&db, job, Limits { dedupe_ttl, max_queue_depth }).await? {
-        return Ok(code);
+    if let Some(existing) = enqueue(&db, job, limits).await? {
+        return report_duplicate(args, &reader, existing);
     }
     holder
         .wake()
@@ -112,7 +147,7 @@ async fn with_daemon(
         job = ended(&reader, id, args.wait, &minimal.state_path) => {
             let job = job?;
             let attempts = list::attempts(&reader, id)?;
-            report(&args, &job, &attempts)
+            report(args, &job, &attempts, Next::Daemon)
         }
         () = signals.stop_requested() => {
             eprintln!("job {id} stays on the queue; see it with `ductile queue --all`");
@@ -122,22 +157,28 @@ async fn with_daemon(
 }
 
 /// Right here, holding the lock.
-async fn alone(args: Args, payload: Option<Box<RawValue>>, path: &Path) -> Result<ExitCode, CliError> {
-    let mut signals = Signals::install().map_err(DaemonError::Signals)?;
+async fn alone(
+    args: &Args,
+    payload: Option<Box<RawValue>>,
+    path: &Path,
+    signals: &mut Signals,
+) -> Result<ExitCode, CliError> {
+    crate::log::start_on_stderr();
     let loaded = load_active(Some(path), &Variables::process())?;
     for warning in &loaded.warnings {
         eprintln!("warning: {warning}");
     }
     let active = loaded.active;
     let published = active.published();
-    let max_attempts = runnable(&args, &published)?;
+    let max_attempts = runnable(args, &published)?;
     let (clock, mut rng) = (Clock::System, StdRng::from_rng(&mut rand::rng()));
     let owned = Owned::take(&active, Role::Run, &clock, &mut rng).await?;
-    let job = new_job(&args, payload, max_attempts);
+    let job = new_job(args, payload, max_attempts);
     let id = job.id;
-    if let Some(code) = enqueue(&owned.db, job, active.limits).await? {
+    if let Some(existing) = enqueue(&owned.db, job, active.limits).await? {
+        let code = report_duplicate(args, &owned.db.reader()?, existing);
         owned.db.close().await;
-        return Ok(code);
+        return code;
     }
     if args.detach {
         output::line(&id.to_string())?;
@@ -179,9 +220,11 @@ async fn alone(args: Args, payload: Option<Box<RawValue>>, path: &Path) -> Resul
         eprintln!("interrupted: job {id} is back on the queue, the attempt not counted");
         return Ok(ExitCode::FAILURE);
     }
-    let code = report(&args, &job, &attempts)?;
-    if children > 0 {
-        eprintln!("{children} routed jobs wait on the queue until `ductile start`");
+    let code = report(args, &job, &attempts, Next::Start)?;
+    match children {
+        0 => {}
+        1 => eprintln!("1 routed job waits on the queue until `ductile start`"),
+        _ => eprintln!("{children} routed jobs wait on the queue until `ductile start`"),
     }
     Ok(code)
 }
@@ -263,8 +306,8 @@ fn new_job(args: &Args, payload: Option<Box<RawValue>>, max_attempts: u32) -> Ne
     }
 }
 
-/// Puts the job on the queue; an exit code when that was all there is to do.
-async fn enqueue(db: &Db, job: NewJob, limits: Limits) -> Result<Option<ExitCode>, CliError> {
+/// Puts the job on the queue, unless there is one already that has succeeded: that one.
+async fn enqueue(db: &Db, job: NewJob, limits: Limits) -> Result<Option<Uuid>, CliError> {
     let now = Clock::System.now();
     let enqueue = move |tx: &Tx<'_>| {
         let enqueued = queue::enqueue(tx, &job, limits, now)?;
@@ -275,11 +318,7 @@ async fn enqueue(db: &Db, job: NewJob, limits: Limits) -> Result<Option<ExitCode
     crash_point!("enqueue.committed");
     match enqueued {
         Enqueued::Inserted => Ok(None),
-        Enqueued::Duplicate(existing) => {
-            eprintln!("a job with this dedupe key has already succeeded:");
-            output::line(&existing.to_string())?;
-            Ok(Some(ExitCode::SUCCESS))
-        }
+        Enqueued::Duplicate(existing) => Ok(Some(existing)),
         Enqueued::QueueFull => {
             let most = limits.max_queue_depth;
             Err(CliError::Failed(format!(
@@ -312,15 +351,39 @@ async fn ended(reader: &Reader, id: Uuid, over: bool, state_path: &Path) -> Resu
     }
 }
 
-/// Shows how the job has gone so far; success if it has succeeded.
-fn report(args: &Args, job: &Job, attempts: &[Attempt]) -> Result<ExitCode, CliError> {
-    if args.json {
-        #[derive(Serialize)]
-        struct Report<'a> {
-            job: &'a Job,
-            attempts: &'a [Attempt],
+/// Who runs what is still to be run.
+#[derive(Clone, Copy)]
+enum Next {
+    /// The daemon, when it is due.
+    Daemon,
+    /// Nobody, until a daemon is started.
+    Start,
+}
+
+#[derive(Serialize)]
+struct Report<'a> {
+    /// Whether the job is an older one, in whose favour nothing was done.
+    duplicate: bool,
+    job: &'a Job,
+    attempts: &'a [Attempt],
+}
+
+fn report_duplicate(args: &Args, reader: &Reader, existing: Uuid) -> Result<ExitCode, CliError> {
+    eprintln!("nothing to do: a job with this dedupe key has already succeeded");
+    match list::job(reader, existing)?.filter(|_| args.json) {
+        Some(job) => {
+            let attempts = list::attempts(reader, existing)?;
+            output::json(&Report { duplicate: true, job: &job, attempts: &attempts })?;
         }
-        output::json(&Report { job, attempts })?;
+        None => output::line(&existing.to_string())?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Shows how the job has gone so far; success if it has succeeded.
+fn report(args: &Args, job: &Job, attempts: &[Attempt], next: Next) -> Result<ExitCode, CliError> {
+    if args.json {
+        output::json(&Report { duplicate: false, job, attempts })?;
     } else {
         let mut out = io::stdout().lock();
         for attempt in attempts {
@@ -330,11 +393,15 @@ fn report(args: &Args, job: &Job, attempts: &[Attempt]) -> Result<ExitCode, CliE
     match job.status {
         Status::Succeeded => return Ok(ExitCode::SUCCESS),
         Status::Dead => {
-            let reason = job.last_error.as_deref().unwrap_or("no reason given");
+            let reason = output::first_line(job.last_error.as_deref().unwrap_or("no reason given"));
             eprintln!("job {} is dead after attempt {} of {}: {reason}", job.id, job.attempt, job.max_attempts);
         }
         Status::Queued | Status::Running => {
-            let when = job.next_retry_at.map_or_else(|| "now".to_owned(), |at| format!("at {}", output::local(at)));
+            let when = match (next, job.next_retry_at) {
+                (Next::Start, _) => "once `ductile start` runs".to_owned(),
+                (Next::Daemon, Some(at)) => format!("at {}", output::local(at)),
+                (Next::Daemon, None) => "when its turn comes".to_owned(),
+            };
             eprintln!("job {} is tried again {when}, attempt {} of {}", job.id, job.attempt, job.max_attempts);
         }
     }

@@ -22,7 +22,7 @@ pub(super) fn start(_: Args, config: Option<&Path>) -> Result<ExitCode, CliError
         let signals = Signals::install().map_err(DaemonError::Signals)?;
         let loaded = load_active(config, &Variables::process())?;
         let service = &loaded.active.registry.config().service;
-        log::start(service.log_level, service.log_format);
+        let _flushed_at_the_end = log::start(service.log_level, service.log_format);
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");
         }

@@ -81,10 +81,11 @@ fn print(status: &Status) -> io::Result<()> {
         (Some(pid), true) => {
             let (version, since) = (service.version.as_deref().unwrap_or("?"), service.started_at);
             let up = since.map_or(0, |since| Clock::System.now().since(since).as_millis() as u64);
-            writeln!(out, "ductile   {version}, running as PID {pid} for {}", output::duration(up))?;
+            let name = service.name.as_deref().unwrap_or("ductile");
+            writeln!(out, "service   {name}, ductile {version}, running as PID {pid} for {}", output::duration(up))?;
         }
-        (Some(pid), false) => writeln!(out, "ductile   no daemon; `ductile run` (PID {pid}) holds the state dir")?,
-        (None, _) => writeln!(out, "ductile   no daemon is running; what follows is its last state")?,
+        (Some(pid), false) => writeln!(out, "service   no daemon; `ductile run` (PID {pid}) holds the state dir")?,
+        (None, _) => writeln!(out, "service   no daemon is running; what follows is its last state")?,
     }
     writeln!(out, "config    {}", service.config_path.as_deref().unwrap_or("-"))?;
     writeln!(out, "state     {}", status.state_path)?;

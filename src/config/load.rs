@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use super::Config;
-use super::problem::{ConfigError, Problem};
+use super::problem::ConfigError;
 use super::source::Source;
 use super::validate;
 use super::variables::Variables;
@@ -22,8 +22,6 @@ const LONGEST_FILE: u64 = 1 << 20;
 pub struct Loaded {
     pub config: Config,
     pub source: Source,
-    /// What is suspicious but no error, in the order of the file.
-    pub warnings: Vec<Problem>,
 }
 
 /// What a command needs that only looks into the database.
@@ -59,7 +57,7 @@ pub fn load(path: &Path, variables: &Variables) -> Result<Loaded, ConfigError> {
         routes: validated.routes,
         path,
     };
-    Ok(Loaded { config, source, warnings: validated.warnings })
+    Ok(Loaded { config, source })
 }
 
 /// Reads only where the database is: for commands that run where no secret is set. The file must be YAML and
@@ -163,14 +161,13 @@ routes:
     #[test]
     fn a_whole_file_is_loaded() {
         let (folder, path) = file(FULL);
-        let Loaded { config, source, warnings } = load(&path, &Variables::from_iter([("TOKEN", "s3cret")])).unwrap();
+        let Loaded { config, source } = load(&path, &Variables::from_iter([("TOKEN", "s3cret")])).unwrap();
         assert_eq!(config.path, path);
         assert_eq!(config.hash.len(), 64);
         assert_eq!(config.state_path, folder.path().join("data/x.db"));
         assert_eq!(config.plugins.keys().collect::<Vec<_>>(), ["echo", "notify", "other"]);
         assert_eq!(config.plugins["echo"].config["token"], "s3cret");
         assert_eq!(config.routes.len(), 2);
-        assert_eq!(warnings, []);
         let at = ConfigPath::root().key("routes").index(0).key("to");
         let problem = source.problem(&at, At::Value, "`notify` lacks `handle`");
         let expected = format!("{}:19:37: routes[0].to: `notify` lacks `handle`", path.display());
@@ -188,11 +185,11 @@ routes:
     }
 
     #[test]
-    fn an_empty_variable_is_a_warning() {
+    fn an_empty_variable_is_an_error() {
         let (_folder, path) = file("plugins:\n  echo: {config: {token: 'a${T}'}}\n");
-        let warnings = load(&path, &Variables::from_iter([("T", "")])).unwrap().warnings;
+        let error = load(&path, &Variables::from_iter([("T", "")])).unwrap_err();
         let expected = format!("{}:2:26: plugins.echo.config.token: `${{T}}` is set, but empty", path.display());
-        assert_eq!(warnings.iter().map(Problem::to_string).collect::<Vec<_>>(), [expected]);
+        assert_eq!(error.to_string(), expected);
     }
 
     #[test]

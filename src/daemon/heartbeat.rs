@@ -13,13 +13,16 @@ use crate::active::Active;
 use crate::clock::Clock;
 use crate::fault::crash_point;
 use crate::state::{Db, Error, Tx};
-use crate::{queue, scheduler};
+use crate::{log, queue, scheduler};
+
+use super::{DaemonError, Owned};
 
 /// As many pieces are deleted after one tick, each in a transaction of its own.
 const RETENTION_PIECES: u32 = 40;
 
 #[derive(Debug)]
 pub(super) struct Heartbeat {
+    pub(super) owned: Arc<Owned>,
     pub(super) db: Db,
     pub(super) active: watch::Receiver<Arc<Active>>,
     pub(super) clock: Clock,
@@ -27,23 +30,39 @@ pub(super) struct Heartbeat {
     /// The dispatcher's.
     pub(super) wake: Arc<Notify>,
     pub(super) stop: CancellationToken,
+    /// As many lost log lines were reported.
+    pub(super) dropped_lines: usize,
 }
 
 impl Heartbeat {
     /// Ticks at once and then at every interval, until it is stopped.
-    pub(super) async fn run(mut self) {
+    ///
+    /// # Errors
+    /// When somebody has taken the lock or the database away.
+    pub(super) async fn run(mut self) -> Result<(), DaemonError> {
         let mut interval = tokio::time::interval(self.active.borrow().registry.config().service.tick_interval);
         interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let stop = self.stop.clone();
         loop {
             tokio::select! {
-                () = stop.cancelled() => return,
+                () = stop.cancelled() => return Ok(()),
                 _ = interval.tick() => {}
             }
+            self.owned.check()?;
+            self.report_dropped_lines();
             // A tick that fails is made up for by the next: nothing of it has been written.
             if let Err(error) = self.tick().await {
-                tracing::error!(error = crate::log::chain(&error), "tick failed, the next one will try again");
+                tracing::error!(error = log::chain(&error), "tick failed, the next one will try again");
             }
+        }
+    }
+
+    fn report_dropped_lines(&mut self) {
+        let dropped = log::dropped_lines();
+        if dropped > self.dropped_lines {
+            let count = dropped - self.dropped_lines;
+            tracing::warn!(count, "log lines were dropped: whoever reads them was too slow");
+            self.dropped_lines = dropped;
         }
     }
 

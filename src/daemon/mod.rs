@@ -4,12 +4,16 @@ mod heartbeat;
 mod signals;
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
 
 use chrono::Local;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::sync::{Notify, watch};
+use tokio::task::{JoinError, JoinSet};
 use uuid::Uuid;
 
 use crate::active::Active;
@@ -32,8 +36,10 @@ pub enum DaemonError {
     Lock(#[from] LockError),
     #[error(transparent)]
     Open(#[from] OpenError),
-    #[error("the daemon cannot go on")]
+    #[error("the daemon cannot go on with its database")]
     State(#[from] Error),
+    #[error("`{}` was deleted or replaced while the daemon was running; restore it, then start again", path.display())]
+    Replaced { path: PathBuf },
     #[error("signal handlers cannot be installed")]
     Signals(#[source] std::io::Error),
 }
@@ -43,8 +49,25 @@ pub enum DaemonError {
 pub struct Owned {
     pub db: Db,
     pub instance: Uuid,
-    /// Held for as long as this lives.
-    _lock: Lock,
+    lock: Lock,
+    database: DatabaseFile,
+}
+
+/// The database's name and the file that it led to when it was opened.
+#[derive(Debug)]
+struct DatabaseFile {
+    path: PathBuf,
+    identity: Option<(u64, u64)>,
+}
+
+impl DatabaseFile {
+    fn new(path: &Path) -> Self {
+        Self { path: path.to_owned(), identity: identity(path) }
+    }
+}
+
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    std::fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
 }
 
 impl Owned {
@@ -63,7 +86,7 @@ impl Owned {
         let instance = publish::service(&*db.reader()?)?.instance;
         let killed = stray::kill_all(instance);
         if killed > 0 {
-            tracing::warn!(killed, "killed plugin processes that a killed daemon left behind");
+            tracing::warn!(killed, "killed plugin processes that were left from an earlier run");
         }
         let (active, now, seed) = (Arc::clone(active), clock.now(), rng.random());
         db.write_until_done("recovery", || {
@@ -76,7 +99,20 @@ impl Owned {
         })
         .await?;
         crash_point!("recovery.committed");
-        Ok(Self { db, instance, _lock: lock })
+        Ok(Self { db, instance, lock, database: DatabaseFile::new(state_path) })
+    }
+
+    /// Whether lock and database are still the files that we hold: with another file in their place, a second daemon
+    /// could run, or what we store would be lost.
+    fn check(&self) -> Result<(), DaemonError> {
+        let database = &self.database;
+        if identity(&database.path) != database.identity {
+            return Err(DaemonError::Replaced { path: database.path.clone() });
+        }
+        if !self.lock.is_in_place() {
+            return Err(DaemonError::Replaced { path: self.lock.path().to_owned() });
+        }
+        Ok(())
     }
 }
 
@@ -95,7 +131,7 @@ impl Daemon {
     /// # Errors
     /// When it cannot start, and when the database is damaged.
     pub async fn run(mut self) -> Result<(), DaemonError> {
-        let owned = Owned::take(&self.active, Role::Start, &self.clock, &mut self.rng).await?;
+        let owned = Arc::new(Owned::take(&self.active, Role::Start, &self.clock, &mut self.rng).await?);
         let db = owned.db.clone();
         self.prepare(&db).await?;
 
@@ -104,12 +140,14 @@ impl Daemon {
         let stop = Stop::default();
         let (_active_sender, active) = watch::channel(Arc::clone(&self.active));
         let heartbeat = Heartbeat {
+            owned: Arc::clone(&owned),
             db: db.clone(),
             active: active.clone(),
             clock: self.clock.clone(),
             rng: StdRng::from_rng(&mut self.rng),
             wake: Arc::clone(&wake),
             stop: stop.claiming.clone(),
+            dropped_lines: 0,
         };
         let dispatcher = Dispatcher {
             db: db.clone(),
@@ -129,17 +167,25 @@ impl Daemon {
             "ductile started"
         );
 
-        let heartbeat = tokio::spawn(heartbeat.run());
-        let mut dispatching = tokio::spawn(dispatcher.run());
-        let ended = tokio::select! {
-            ended = &mut dispatching => ended,
-            () = self.signals.watch(&stop, &wake, config.service.shutdown_grace) => dispatching.await,
-        };
-        stop.claiming.cancel();
-        if let Err(panic) = heartbeat.await {
-            tracing::error!(error = %panic, "the heartbeat panicked");
+        let mut tasks = JoinSet::new();
+        tasks.spawn(heartbeat.run());
+        tasks.spawn(async { Ok(dispatcher.run().await?) });
+        let mut result = Ok(());
+        let mut signals = pin!(self.signals.watch(&stop, &wake, config.service.shutdown_grace));
+        let mut watching = true;
+        while !tasks.is_empty() {
+            tokio::select! {
+                () = &mut signals, if watching => watching = false,
+                Some(ended) = tasks.join_next() => {
+                    // One that ends without being told to has failed: then the others end too, as fast as they can.
+                    if !stop.claiming.is_cancelled() {
+                        stop.claiming.cancel();
+                        stop.job.terminate.cancel();
+                    }
+                    result = result.and(joined(ended));
+                }
+            }
         }
-        let result = ended.unwrap_or_else(|panic| Err(Error::Panicked(panic.to_string())));
         close(db, self.clock.now()).await;
         result?;
         tracing::info!("ductile stopped");
@@ -192,6 +238,11 @@ fn activate(tx: &Tx<'_>, active: &Active, now: Timestamp, rng: &mut StdRng) -> R
         tracing::warn!(plugin, buried, reason, "queued jobs are dead");
     }
     Ok(())
+}
+
+/// The result of a task; a panic is an error like any other.
+fn joined(ended: Result<Result<(), DaemonError>, JoinError>) -> Result<(), DaemonError> {
+    ended.unwrap_or_else(|panic| Err(Error::Panicked(panic.to_string()).into()))
 }
 
 async fn close(db: Db, now: Timestamp) {

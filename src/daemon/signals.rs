@@ -44,7 +44,7 @@ impl Signals {
                 _ = self.interrupt.recv() => break,
             }
         }
-        tracing::info!(grace_ms = grace.as_millis() as u64, "stopping: the job in flight may end");
+        tracing::info!(grace_ms = grace.as_millis() as u64, "stopping; a job in flight may end first");
         stop.claiming.cancel();
         tokio::select! {
             () = tokio::time::sleep(grace) => {

@@ -1,6 +1,7 @@
 //! The serial dispatcher: claim a job, run its plugin, settle it and claim the next in one commit.
 
 mod lifecycle;
+mod outcome;
 mod recover;
 mod settle;
 
@@ -157,10 +158,10 @@ impl Dispatcher {
         let started = Instant::now();
         let attempt = self.attempt(&claimed, state, &active).await;
         let duration = started.elapsed();
-        log_output(&claimed, &attempt);
+        outcome::log_output(&claimed, &attempt);
         let settlement = self.settlement(claimed, active, attempt, duration);
         let (settlement, transition, next) = self.settle(settlement, claim_next).await?;
-        log_end(&settlement.claimed, &transition, duration);
+        outcome::log_end(&settlement.claimed, &transition, duration);
         Ok((transition, next))
     }
 
@@ -289,33 +290,5 @@ fn failed_attempt(error: String, retryable: bool) -> Attempt {
         stderr: String::new(),
         exit_code: None,
         signal: None,
-    }
-}
-
-fn log_output(claimed: &Claimed, attempt: &Attempt) {
-    let job = claimed.job();
-    if !attempt.stderr.is_empty() {
-        tracing::warn!(plugin = job.plugin, job_id = %job.id, stderr = attempt.stderr, "plugin wrote to stderr");
-    }
-}
-
-fn log_end(claimed: &Claimed, transition: &Transition, duration: Duration) {
-    let job = claimed.job();
-    let (plugin, job_id, attempt) = (&job.plugin, job.id, job.attempt);
-    let duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-    match transition {
-        Transition::Succeeded => {
-            tracing::info!(plugin, %job_id, attempt, duration_ms, "job succeeded");
-        }
-        Transition::Retry { status, error, at } => {
-            let next_retry_at = at.map(|at| at.to_string());
-            tracing::warn!(plugin, %job_id, attempt, duration_ms, %status, error, next_retry_at, "attempt ended, job will be retried");
-        }
-        Transition::Dead { status, error } => {
-            tracing::error!(plugin, %job_id, attempt, duration_ms, %status, error, "job is dead");
-        }
-        Transition::Requeued => {
-            tracing::info!(plugin, %job_id, attempt, duration_ms, "job interrupted by shutdown, back on the queue");
-        }
     }
 }

@@ -8,7 +8,7 @@ use std::pin::pin;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, killpg};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use tokio::process::Child;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -150,17 +150,21 @@ impl Group {
         Self(child.id().and_then(|pid| i32::try_from(pid).ok()).map(Pid::from_raw))
     }
 
-    /// That the group is gone is no error here.
+    /// To the group, and to its leader by itself, which may have moved to another group. Only before it is reaped.
+    /// That they are gone is no error here.
     fn signal(&self, signal: Signal) {
-        if let Some(group) = self.0 {
-            let _ = killpg(group, signal);
+        if let Some(leader) = self.0 {
+            let _ = killpg(leader, signal);
+            let _ = kill(leader, signal);
         }
     }
 
-    /// Kills what is left. Once the leader is reaped, its number may come to belong to others: this is the last signal.
+    /// Kills what is left of the group. Once the leader is reaped, its number may come to belong to others: this is
+    /// the last signal.
     fn end(&mut self) {
-        self.signal(Signal::SIGKILL);
-        self.0 = None;
+        if let Some(group) = self.0.take() {
+            let _ = killpg(group, Signal::SIGKILL);
+        }
     }
 }
 

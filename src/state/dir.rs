@@ -25,6 +25,8 @@ pub enum DirError {
     NotOwner { path: PathBuf, owner: String, user: String },
     #[error("`{}` can be written by other users (mode {mode:04o}); run `chmod go-w {}`", path.display(), path.display())]
     Writable { path: PathBuf, mode: u32 },
+    #[error("`{}` is shared by all users; set `state.path` to a file in a folder of its own", path.display())]
+    Shared { path: PathBuf },
     #[error("the state dir `{}` cannot be used", path.display())]
     Io { path: PathBuf, source: io::Error },
 }
@@ -47,6 +49,21 @@ impl StateDir {
         check(path, &found, Uid::effective())
     }
 
+    /// The checks of [`StateDir::prepare`] on a folder that is there, without making one that is not.
+    ///
+    /// # Errors
+    /// As [`StateDir::prepare`].
+    pub fn check(state_path: &Path) -> Result<(), DirError> {
+        let path = state_path.parent().unwrap_or(Path::new("/")).to_owned();
+        match fs::metadata(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            found => {
+                let found = found.map_err(|source| DirError::Io { path: path.clone(), source })?;
+                check(path, &found, Uid::effective()).map(drop)
+            }
+        }
+    }
+
     /// The folder itself.
     pub fn path(&self) -> &Path {
         &self.path
@@ -57,11 +74,14 @@ fn check(path: PathBuf, found: &Metadata, user: Uid) -> Result<StateDir, DirErro
     if !found.is_dir() {
         return Err(DirError::Io { path, source: io::ErrorKind::NotADirectory.into() });
     }
+    let mode = found.mode() & 0o7777;
+    if mode & 0o1002 == 0o1002 {
+        return Err(DirError::Shared { path });
+    }
     let owner = Uid::from_raw(found.uid());
     if owner != user {
         return Err(DirError::NotOwner { path, owner: name_of(owner), user: name_of(user) });
     }
-    let mode = found.mode() & 0o7777;
     if mode & 0o022 != 0 {
         return Err(DirError::Writable { path, mode });
     }
@@ -108,6 +128,7 @@ mod tests {
         assert!(with_mode(0o700).unwrap().warning.is_none());
         assert!(with_mode(0o750).unwrap().warning.unwrap().contains("0750"));
         assert!(with_mode(0o777).unwrap_err().to_string().contains("chmod go-w"));
+        assert!(matches!(with_mode(0o1777), Err(DirError::Shared { .. })));
         assert!(matches!(with_mode(0o770), Err(DirError::Writable { mode: 0o770, .. })));
     }
 

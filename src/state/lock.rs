@@ -1,8 +1,8 @@
 //! One process at a time owns a state dir: `ductile.lock`, held with `flock(2)` for as long as the process lives.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -14,7 +14,10 @@ use nix::unistd::Pid;
 
 /// The held lock. The kernel releases it when the process ends, however it ends.
 #[derive(Debug)]
-pub struct Lock(#[expect(dead_code, reason = "held, never read")] Flock<File>);
+pub struct Lock {
+    file: Flock<File>,
+    path: PathBuf,
+}
 
 /// What the holder of a lock is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +40,7 @@ pub struct Holder {
 /// Why the lock was not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
-    #[error("{} (PID {}) is already running with this state dir (`{}`)", .holder.role.command(), .holder.pid, path.display())]
+    #[error("`{}` (PID {}) is already running with this state dir (`{}`)", .holder.role.command(), .holder.pid, path.display())]
     Held { path: PathBuf, holder: Holder },
     #[error("another process is already running with this state dir (`{}`)", path.display())]
     HeldByUnknown { path: PathBuf },
@@ -70,19 +73,32 @@ impl Lock {
             match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
                 Ok(mut held) => {
                     write_holder(&mut held, role).map_err(io_error)?;
-                    return Ok(Self(held));
+                    return Ok(Self { file: held, path });
                 }
-                Err((mut file, Errno::EWOULDBLOCK)) if tries == TRIES => {
-                    return Err(match read_holder(&mut file) {
-                        Some(holder) => LockError::Held { path, holder },
-                        None => LockError::HeldByUnknown { path },
-                    });
-                }
-                Err((_, Errno::EWOULDBLOCK)) => std::thread::sleep(BETWEEN_TRIES),
+                Err((mut file, Errno::EWOULDBLOCK)) => match read_holder(&mut file) {
+                    Some(holder) if tries == TRIES && holder.is_alive() => {
+                        return Err(LockError::Held { path, holder });
+                    }
+                    _ if tries == TRIES => return Err(LockError::HeldByUnknown { path }),
+                    _ => std::thread::sleep(BETWEEN_TRIES),
+                },
                 Err((_, errno)) => return Err(io_error(errno.into())),
             }
             tries += 1;
         }
+    }
+}
+
+impl Lock {
+    /// The lock file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether the lock's name still leads to the file that we hold: who deletes it lets a second daemon in.
+    pub fn is_in_place(&self) -> bool {
+        let (held, named) = (self.file.metadata(), fs::metadata(&self.path));
+        held.ok().zip(named.ok()).is_some_and(|(held, named)| (held.dev(), held.ino()) == (named.dev(), named.ino()))
     }
 }
 
@@ -93,24 +109,33 @@ impl Lock {
 pub fn holder(state_dir: &Path) -> Result<Option<Holder>, LockError> {
     let path = path(state_dir);
     let io_error = |source| LockError::Io { path: path.clone(), source };
-    let file = match File::open(&path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        file => file.map_err(io_error)?,
-    };
-    match Flock::lock(file, FlockArg::LockSharedNonblock) {
-        Ok(_) => Ok(None),
-        Err((mut file, Errno::EWOULDBLOCK)) => match read_holder(&mut file) {
-            Some(holder) => Ok(Some(holder)),
-            None => Err(LockError::HeldByUnknown { path }),
-        },
-        Err((_, errno)) => Err(io_error(errno.into())),
+    for _ in 0..TRIES {
+        let file = match File::open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            file => file.map_err(io_error)?,
+        };
+        match Flock::lock(file, FlockArg::LockSharedNonblock) {
+            Ok(_) => return Ok(None),
+            // Between taking the lock and writing itself into the file, a holder's predecessor stands there.
+            Err((mut file, Errno::EWOULDBLOCK)) => match read_holder(&mut file) {
+                Some(holder) if holder.is_alive() => return Ok(Some(holder)),
+                _ => std::thread::sleep(BETWEEN_TRIES),
+            },
+            Err((_, errno)) => return Err(io_error(errno.into())),
+        }
     }
+    Err(LockError::HeldByUnknown { path })
 }
 
 impl Holder {
     /// Whether this is a daemon, and still the process that took the lock.
     pub fn is_daemon(&self) -> bool {
-        self.role == Role::Start && start_time(self.pid) == Some(self.started)
+        self.role == Role::Start && self.is_alive()
+    }
+
+    /// Whether the process that took the lock still runs, as far as the system tells.
+    fn is_alive(&self) -> bool {
+        start_time(self.pid).unwrap_or(self.started) == self.started && kill(Pid::from_raw(self.pid), None).is_ok()
     }
 
     /// Tells the daemon that the queue has changed. Nothing happens when the holder is not a daemon.
@@ -174,7 +199,7 @@ impl FromStr for Holder {
 
 /// When a process started, in clock ticks since boot; `None` when there is no such process, or no `/proc`.
 fn start_time(pid: i32) -> Option<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name in field 2 may hold anything, brackets too: count the fields behind its last bracket.
     stat[stat.rfind(')')? + 1..].split_whitespace().nth(19)?.parse().ok()
 }
@@ -193,7 +218,7 @@ mod tests {
         assert_eq!(found.pid, Pid::this().as_raw());
         assert!(found.is_daemon());
         let error = Lock::take(dir.path(), Role::Run).unwrap_err().to_string();
-        assert!(error.contains(&format!("ductile start (PID {})", found.pid)), "{error}");
+        assert!(error.contains(&format!("`ductile start` (PID {})", found.pid)), "{error}");
 
         drop(lock);
         assert_eq!(holder(dir.path()).unwrap(), None);

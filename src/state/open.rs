@@ -1,8 +1,8 @@
 //! Opening the database file: what is refused, and the settings of every connection.
 
-use std::fs::OpenOptions;
+use std::fs::{OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -52,6 +52,7 @@ pub enum OpenError {
 pub(super) fn owned(path: &Path) -> Result<Connection, OpenError> {
     refuse_network(path)?;
     let found = if path.exists() { inspect(path)? } else { create(path)? };
+    make_private(path)?;
     let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     let failed = |source| sqlite_error(path, source);
     settings(&connection).map_err(failed)?;
@@ -70,11 +71,13 @@ pub(super) fn shared(path: &Path) -> Result<Connection, OpenError> {
 
 /// For a reader: nothing is written, not even a checkpoint.
 pub(super) fn read_only(path: &Path) -> Result<Connection, OpenError> {
-    if !path.exists() {
+    let io_error = |source| OpenError::Io { path: path.to_owned(), source };
+    if !path.try_exists().map_err(io_error)? {
         return Err(OpenError::Missing { path: path.to_owned() });
     }
+    std::fs::File::open(path).map_err(io_error)?;
+    let found = inspect(path)?;
     let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-    let found = version(path, &connection)?;
     if found < KNOWN {
         return Err(OpenError::Older { path: path.to_owned(), found, known: KNOWN });
     }
@@ -92,9 +95,43 @@ fn create(path: &Path) -> Result<i64, OpenError> {
     Ok(0)
 }
 
-/// The schema version of an existing file, read through a connection that cannot change it.
+/// A copy that was put back may be readable by others.
+fn make_private(path: &Path) -> Result<(), OpenError> {
+    let io_error = |source| OpenError::Io { path: path.to_owned(), source };
+    let mode = std::fs::metadata(path).map_err(io_error)?.permissions().mode();
+    if mode & 0o077 != 0 {
+        std::fs::set_permissions(path, Permissions::from_mode(0o600)).map_err(io_error)?;
+    }
+    Ok(())
+}
+
+/// The schema version of an existing file, read without leaving a trace beside it: a file without a write-ahead log is
+/// complete by itself.
 fn inspect(path: &Path) -> Result<i64, OpenError> {
-    version(path, &connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?)
+    if path.is_dir() {
+        return Err(OpenError::Io { path: path.to_owned(), source: io::ErrorKind::IsADirectory.into() });
+    }
+    let complete = std::fs::metadata(companion(path, "-wal")).map_or(true, |wal| wal.len() == 0);
+    let connection = if complete {
+        connect(&immutable(path), OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI)?
+    } else {
+        connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?
+    };
+    version(path, &connection)
+}
+
+/// The URI of a file that nobody changes, as in <https://www.sqlite.org/uri.html>.
+fn immutable(path: &Path) -> PathBuf {
+    use std::os::unix::ffi::{OsStrExt, OsStringExt};
+    let mut uri = b"file:".to_vec();
+    for byte in path.as_os_str().as_bytes() {
+        match byte {
+            b'%' | b'?' | b'#' => uri.extend(format!("%{byte:02x}").bytes()),
+            byte => uri.push(*byte),
+        }
+    }
+    uri.extend(b"?immutable=1");
+    std::ffi::OsString::from_vec(uri).into()
 }
 
 fn version(path: &Path, connection: &Connection) -> Result<i64, OpenError> {

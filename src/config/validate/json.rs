@@ -38,7 +38,16 @@ fn number<'a>(reader: &mut Reader<'a>, item: &Item<'a>) -> Option<Number> {
         Node::Integer(value, _) => Number::from_i128(*value),
         // An integer with more than 128 bits is read as a float, which would not be what was written.
         Node::Float(value, written) if value.is_finite() && is_integer(written) => None,
-        Node::Float(value, _) if value.is_finite() => Number::from_f64(*value),
+        Node::Float(value, written) if value.is_finite() => {
+            if significant(written) != significant(&value.to_string()) {
+                reader.refuse(
+                    item,
+                    "a number with more digits than 64 bits hold cannot be passed to a plugin; put it in quotes",
+                );
+                return None;
+            }
+            Number::from_f64(*value)
+        }
         Node::Float(..) => {
             reader.refuse(item, "a number that is infinite or none at all cannot be passed to a plugin");
             return None;
@@ -54,6 +63,13 @@ fn number<'a>(reader: &mut Reader<'a>, item: &Item<'a>) -> Option<Number> {
 /// Whether a number is written as one without point and exponent.
 fn is_integer(written: &str) -> bool {
     written.trim_start_matches(['+', '-']).bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// The digits of a number that say more than its magnitude.
+fn significant(number: &str) -> String {
+    let mantissa = number.split(['e', 'E']).next().unwrap_or(number);
+    let digits: String = mantissa.chars().filter(char::is_ascii_digit).collect();
+    digits.trim_matches('0').to_owned()
 }
 
 #[cfg(test)]
@@ -77,8 +93,8 @@ mod tests {
             }),
             ("{a: 1e30}", r#"{"a":1e+30}"#),
             // What is put in stays text, whatever it looks like.
-            ("{a: '${FOUR}', b: '${TRUE}', c: '${NASTY}', d: '${EMPTY}', e: '$${x}'}", {
-                r#"{"a":"4","b":"true","c":"a # b: 'c' \"d\"\n- e","d":"","e":"${x}"}"#
+            ("{a: '${FOUR}', b: '${TRUE}', c: '${NASTY}', e: '$${x}'}", {
+                r#"{"a":"4","b":"true","c":"a # b: 'c' \"d\"\n- e","e":"${x}"}"#
             }),
             ("{'${FOUR}': 1}", r#"{"${FOUR}":1}"#),
         ] {
@@ -89,12 +105,15 @@ mod tests {
     #[test]
     fn what_json_cannot_say_is_refused() {
         let too_long = "an integer with more than 64 bits cannot be passed to a plugin; put it in quotes";
+        let too_exact = "a number with more digits than 64 bits hold cannot be passed to a plugin; put it in quotes";
         let no_number = "a number that is infinite or none at all cannot be passed to a plugin";
         let fifty_digits = "9".repeat(50);
         for (yaml, message) in [
             ("18446744073709551616", too_long),
             ("-9223372036854775809", too_long),
             (fifty_digits.as_str(), too_long),
+            ("123456789.123456789123", too_exact),
+            ("0.1000000000000000055511151231257827", too_exact),
             (".inf", no_number),
             (".nan", no_number),
         ] {

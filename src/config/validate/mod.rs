@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::path::ConfigPath;
-use super::problem::{ConfigError, Problem, hint};
+use super::problem::{ConfigError, hint};
 use super::raw::Node;
 use super::source::Source;
 use super::variables::Variables;
@@ -34,7 +34,6 @@ pub(super) struct Validated {
     pub(super) plugins: BTreeMap<String, PluginConfig>,
     pub(super) webhooks: Option<Webhooks>,
     pub(super) routes: Vec<Route>,
-    pub(super) warnings: Vec<Problem>,
 }
 
 /// Checks everything. `folder`, absolute, is what relative paths are relative to.
@@ -50,8 +49,8 @@ pub(super) fn all(source: &Source, variables: &Variables, folder: &Path) -> Resu
     let plugins = plugin::read_all(&mut reader, &root);
     let webhooks = webhook::read(&mut reader, &root, &plugin_names);
     let routes = route::read_all(&mut reader, &root, &plugin_names);
-    let warnings = reader.finish()?;
-    Ok(Validated { service, state_path, plugins_dir, plugins, webhooks, routes, warnings })
+    reader.finish()?;
+    Ok(Validated { service, state_path, plugins_dir, plugins, webhooks, routes })
 }
 
 /// Checks `state` alone.
@@ -68,7 +67,8 @@ fn state_path<'a>(reader: &mut Reader<'a>, root: &Section<'a>) -> PathBuf {
     let item = state.get("path");
     let state_path = path(reader, item.clone(), "./data/ductile.db");
     if let Some(item) = item
-        && state_path.file_name().is_none()
+        && let Node::Text(written) = item.node
+        && (state_path.file_name().is_none() || ["/", "/.", "/..", ".", ".."].iter().any(|end| written.ends_with(end)))
     {
         reader.refuse(&item, "does not name a file");
     }
@@ -155,6 +155,7 @@ mod tests {
     fn impossible_paths_are_refused() {
         for (yaml, expected) in [
             ("state: {path: /}", "c.yaml:1:15: state.path: does not name a file"),
+            ("state: {path: ./}", "c.yaml:1:15: state.path: does not name a file"),
             ("state: {path: ''}", "c.yaml:1:15: state.path: may not be empty"),
             (
                 "plugins_dir: ~/plugins",

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::super::interpolate::Template;
 use super::super::path::{At, ConfigPath};
-use super::super::problem::{ConfigError, Problem, hint, quote};
+use super::super::problem::{ConfigError, hint, quote};
 use super::super::raw::Node;
 use super::super::source::Source;
 use super::super::variables::Variables;
@@ -88,29 +88,20 @@ pub(super) struct Reader<'a> {
     folder: &'a Path,
     resolving: bool,
     problems: Vec<Note>,
-    warnings: Vec<Note>,
 }
 
 impl<'a> Reader<'a> {
     pub(super) fn new(source: &'a Source, variables: &'a Variables, folder: &'a Path) -> Self {
-        Self { source, variables, folder, resolving: true, problems: Vec::new(), warnings: Vec::new() }
+        Self { source, variables, folder, resolving: true, problems: Vec::new() }
     }
 
-    /// The warnings, unless there is a problem.
-    pub(super) fn finish(self) -> Result<Vec<Problem>, ConfigError> {
-        let source = self.source;
-        let locate = |notes: Vec<Note>| {
-            let mut problems: Vec<Problem> = notes
-                .into_iter()
-                .take(MOST_LISTED)
-                .map(|note| source.problem(&note.path, note.at, note.message))
-                .collect();
-            problems.sort_by_key(|problem| problem.location);
-            problems
-        };
+    /// All the problems, if there are any, in the order of the file.
+    pub(super) fn finish(self) -> Result<(), ConfigError> {
         let unlisted = self.problems.len().saturating_sub(MOST_LISTED);
-        let problems = locate(self.problems);
-        if problems.is_empty() { Ok(locate(self.warnings)) } else { Err(ConfigError::Invalid { problems, unlisted }) }
+        let listed = self.problems.into_iter().take(MOST_LISTED);
+        let mut problems: Vec<_> = listed.map(|note| self.source.problem(&note.path, note.at, note.message)).collect();
+        problems.sort_by_key(|problem| problem.location);
+        if problems.is_empty() { Ok(()) } else { Err(ConfigError::Invalid { problems, unlisted }) }
     }
 
     pub(super) fn folder(&self) -> &'a Path {
@@ -199,9 +190,11 @@ impl<'a> Reader<'a> {
         }
         match template.resolve(self.variables, self.folder) {
             Ok(resolved) => {
-                for reference in resolved.empty {
-                    let (path, message) = (item.path.clone(), format!("`{reference}` is set, but empty"));
-                    self.warnings.push(Note { path, at: At::Value, message });
+                for reference in &resolved.empty {
+                    self.refuse(item, format!("`{reference}` is set, but empty"));
+                }
+                if !resolved.empty.is_empty() {
+                    return None;
                 }
                 Some(Scalar { value: Cow::Owned(resolved.text), written })
             }

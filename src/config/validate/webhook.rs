@@ -222,7 +222,7 @@ mod tests {
         let rest = "path: /, plugin: echo, signature_header: x";
         for (secret, expected) in [
             ("''", "secret: the secret is empty"),
-            ("'${EMPTY}'", "secret: the secret is empty"),
+            ("'${EMPTY}'", "secret: `${EMPTY}` is set, but empty"),
             ("[]", "secret: at least one secret is needed"),
             ("123456", "secret: expected text, found a number; put it in quotes"),
             ("{a: b}", "secret: expected text, found a map; put it in quotes"),

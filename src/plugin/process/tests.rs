@@ -205,3 +205,20 @@ async fn dropping_the_future_kills_the_group() {
     }
     group_is_gone(group).await;
 }
+
+#[tokio::test]
+async fn a_leader_that_has_left_its_group_is_stopped_all_the_same() {
+    // Moves into our own group, which must not be signalled.
+    let script = "exec python3 -c 'import os, time; os.setpgid(0, os.getpgid(os.getppid())); time.sleep(600)'";
+    let child = sh(script).await;
+    let left = || {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.id().unwrap())).unwrap();
+        let fields: Vec<_> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+        fields[2] == nix::unistd::getpgrp().to_string()
+    };
+    while !left() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let ended = supervise(child, Vec::new(), Instant::now(), &Cancel::default(), &limits()).await.unwrap();
+    assert_eq!(ended.cause, Cause::Deadline);
+}
