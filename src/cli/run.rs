@@ -176,12 +176,17 @@ async fn alone(args: Args, payload: Option<Box<RawValue>>, path: &Path) -> Resul
         return Err(CliError::Failed(format!("job {id} is not on the queue any more")));
     };
     if attempts.is_empty() {
-        eprintln!("interrupted: job {id} is back on the queue, the attempt not counted");
+        eprintln!("interrupted: job {id} is back on the queue until `ductile start`, the attempt not counted");
         return Ok(ExitCode::FAILURE);
     }
     let code = report(&args, &job, &attempts)?;
-    if children > 0 {
-        eprintln!("{children} routed jobs wait on the queue until `ductile start`");
+    if job.completed_at.is_none() {
+        eprintln!("no daemon is running: the job waits on the queue until `ductile start`");
+    }
+    match children {
+        0 => {}
+        1 => eprintln!("1 routed job waits on the queue until `ductile start`"),
+        _ => eprintln!("{children} routed jobs wait on the queue until `ductile start`"),
     }
     Ok(code)
 }
