@@ -80,7 +80,9 @@ fn what_a_successful_plugin_leaves_in_its_group_is_killed() {
 
 #[test]
 fn a_process_that_left_the_group_with_the_pipes_open_does_not_hold_up_the_result() {
-    let script = format!("setsid sh -c 'echo $$ > \"$IT/left\"; exec sleep 600' &\nwhile [ ! -s \"$IT/left\" ]; do sleep 0.02; done\n{OK}");
+    let script = format!(
+        "setsid sh -c 'echo $$ > \"$IT/left\"; exec sleep 600' &\nwhile [ ! -s \"$IT/left\" ]; do sleep 0.02; done\n{OK}"
+    );
     let site = Site::with(Plugin::sh("work", &script));
     let (job, _) = run_once(&site, 0);
     assert_eq!(job["status"], "succeeded");
@@ -117,8 +119,10 @@ fn a_failing_job_is_retried_with_growing_delays_and_then_dead() {
         assert_eq!(attempt["logs"], r#"[{"level":"warn","message":"hm"}]"#);
         assert_eq!((&attempt["exit_code"], &attempt["submitted_by"]), (&json!(0), &json!("cli")));
     }
-    let ended = |attempt: &Value| chrono::DateTime::parse_from_rfc3339(attempt["completed_at"].as_str().unwrap()).unwrap();
-    let started = |attempt: &Value| chrono::DateTime::parse_from_rfc3339(attempt["started_at"].as_str().unwrap()).unwrap();
+    let ended =
+        |attempt: &Value| chrono::DateTime::parse_from_rfc3339(attempt["completed_at"].as_str().unwrap()).unwrap();
+    let started =
+        |attempt: &Value| chrono::DateTime::parse_from_rfc3339(attempt["started_at"].as_str().unwrap()).unwrap();
     for (pair, least_ms) in attempts.windows(2).zip([50, 100]) {
         let waited = started(&pair[1]) - ended(&pair[0]);
         assert!(waited.num_milliseconds() >= least_ms, "{waited}");

@@ -51,7 +51,10 @@ impl Site {
     /// Waits until a query has rows; also while there is no database yet.
     #[track_caller]
     pub(crate) fn wait_rows(&self, sql: &str) -> Vec<Value> {
-        let context = || format!("{:#?}", self.try_rows("SELECT * FROM job_queue ORDER BY seq DESC LIMIT 20", ()));
+        let context = || {
+            let newest = self.try_rows("SELECT * FROM job_queue ORDER BY seq DESC LIMIT 20", ());
+            format!("the query: {:?}\nthe newest jobs: {newest:#?}", self.try_rows(sql, ()))
+        };
         wait_for(&format!("rows of {sql}"), context, || self.try_rows(sql, ()).ok().filter(|rows| !rows.is_empty()))
     }
 

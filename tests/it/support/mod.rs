@@ -19,7 +19,7 @@ mod process;
 mod site;
 mod wait;
 
-pub(crate) use daemon::Daemon;
+pub(crate) use daemon::{Daemon, find_line, log_lines};
 pub(crate) use plugin::{OK, Plugin};
 pub(crate) use process::{Process, Ran};
 pub(crate) use site::{Site, mode, set_mode};
