@@ -12,4 +12,5 @@ mod run;
 mod schedule;
 mod shutdown;
 mod support;
+mod tidy;
 mod timeout;
