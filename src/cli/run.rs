@@ -71,6 +71,8 @@ pub(super) fn run(args: Args, config: Option<&Path>) -> Result<ExitCode, CliErro
     let path = config::find(config)?;
     let minimal = config::load_minimal(&path)?;
     let payload = payload(&args)?;
+    // Before the lock is looked at: another user's cannot even be read.
+    StateDir::find(&minimal.state_path)?;
     let dir = minimal.state_path.parent().unwrap_or(Path::new("/"));
     runtime()?.block_on(async {
         match lock::holder(dir)? {
@@ -87,7 +89,6 @@ async fn with_daemon(
     holder: Holder,
     minimal: &Minimal,
 ) -> Result<ExitCode, CliError> {
-    StateDir::prepare(&minimal.state_path)?;
     let mut signals = Signals::install().map_err(DaemonError::Signals)?;
     let db = Db::attach(&minimal.state_path)?;
     let reader = db.reader()?;
