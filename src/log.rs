@@ -19,7 +19,12 @@ use crate::config::{LogFormat, LogLevel};
 
 /// Starts logging to stdout. Panics of any thread are logged too. Only the first call has an effect.
 pub fn start(level: LogLevel, format: LogFormat) {
-    let subscriber = tracing_subscriber::fmt().with_max_level(filter(level)).event_format(Line(format)).finish();
+    // A line that cannot be written is lost: telling stderr would panic where stderr is the same closed pipe.
+    let subscriber = tracing_subscriber::fmt()
+        .log_internal_errors(false)
+        .with_max_level(filter(level))
+        .event_format(Line(format))
+        .finish();
     if tracing::subscriber::set_global_default(subscriber).is_ok() {
         std::panic::set_hook(Box::new(|panic| {
             let place = panic.location().map(ToString::to_string);

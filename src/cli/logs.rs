@@ -34,7 +34,7 @@ pub(super) fn logs(args: Args, config: Option<&Path>) -> Result<ExitCode, CliErr
     if args.json {
         output::json(&attempts)?;
     } else if attempts.is_empty() {
-        eprintln!("no such attempts");
+        output::message("no such attempts");
     } else {
         let mut out = io::stdout().lock();
         for attempt in &attempts {

@@ -39,7 +39,7 @@ pub(super) fn queue(args: Args, config: Option<&Path>) -> Result<ExitCode, CliEr
     if args.json {
         output::json(&jobs)?;
     } else if jobs.is_empty() {
-        eprintln!("no such jobs");
+        output::message("no such jobs");
     } else {
         let head = ["ID", "PLUGIN", "COMMAND", "STATUS", "ATTEMPT", "BY", "CREATED", "RETRY AT", "LAST ERROR"];
         output::table(head, jobs.into_iter().map(row))?;

@@ -116,7 +116,7 @@ async fn with_daemon(
             report(&args, &job, &attempts)
         }
         () = signals.stop_requested() => {
-            eprintln!("job {id} stays on the queue; see it with `ductile queue --all`");
+            output::message(format_args!("job {id} stays on the queue; see it with `ductile queue --all`"));
             Ok(ExitCode::FAILURE)
         }
     }
@@ -127,7 +127,7 @@ async fn alone(args: Args, payload: Option<Box<RawValue>>, path: &Path) -> Resul
     let mut signals = Signals::install().map_err(DaemonError::Signals)?;
     let loaded = load_active(Some(path), &Variables::process())?;
     for warning in &loaded.warnings {
-        eprintln!("warning: {warning}");
+        output::message(format_args!("warning: {warning}"));
     }
     let active = loaded.active;
     let published = active.published();
@@ -142,7 +142,7 @@ async fn alone(args: Args, payload: Option<Box<RawValue>>, path: &Path) -> Resul
     }
     if args.detach {
         output::line(&id.to_string())?;
-        eprintln!("no daemon is running: the job waits on the queue until `ductile start`");
+        output::message("no daemon is running: the job waits on the queue until `ductile start`");
         owned.db.close().await;
         return Ok(ExitCode::SUCCESS);
     }
@@ -177,17 +177,19 @@ async fn alone(args: Args, payload: Option<Box<RawValue>>, path: &Path) -> Resul
         return Err(CliError::Failed(format!("job {id} is not on the queue any more")));
     };
     if attempts.is_empty() {
-        eprintln!("interrupted: job {id} is back on the queue until `ductile start`, the attempt not counted");
+        output::message(format_args!(
+            "interrupted: job {id} is back on the queue until `ductile start`, the attempt not counted"
+        ));
         return Ok(ExitCode::FAILURE);
     }
     let code = report(&args, &job, &attempts)?;
     if job.completed_at.is_none() {
-        eprintln!("no daemon is running: the job waits on the queue until `ductile start`");
+        output::message("no daemon is running: the job waits on the queue until `ductile start`");
     }
     match children {
         0 => {}
-        1 => eprintln!("1 routed job waits on the queue until `ductile start`"),
-        _ => eprintln!("{children} routed jobs wait on the queue until `ductile start`"),
+        1 => output::message("1 routed job waits on the queue until `ductile start`"),
+        _ => output::message(format_args!("{children} routed jobs wait on the queue until `ductile start`")),
     }
     Ok(code)
 }
@@ -282,7 +284,7 @@ async fn enqueue(db: &Db, job: NewJob, limits: Limits) -> Result<Option<ExitCode
     match enqueued {
         Enqueued::Inserted => Ok(None),
         Enqueued::Duplicate(existing) => {
-            eprintln!("a job with this dedupe key has already succeeded:");
+            output::message("a job with this dedupe key has already succeeded:");
             output::line(&existing.to_string())?;
             Ok(Some(ExitCode::SUCCESS))
         }
@@ -337,11 +339,17 @@ fn report(args: &Args, job: &Job, attempts: &[Attempt]) -> Result<ExitCode, CliE
         Status::Succeeded => return Ok(ExitCode::SUCCESS),
         Status::Dead => {
             let reason = job.last_error.as_deref().unwrap_or("no reason given");
-            eprintln!("job {} is dead after attempt {} of {}: {reason}", job.id, job.attempt, job.max_attempts);
+            output::message(format_args!(
+                "job {} is dead after attempt {} of {}: {reason}",
+                job.id, job.attempt, job.max_attempts
+            ));
         }
         Status::Queued | Status::Running => {
             let when = job.next_retry_at.map_or_else(|| "now".to_owned(), |at| format!("at {}", output::local(at)));
-            eprintln!("job {} is tried again {when}, attempt {} of {}", job.id, job.attempt, job.max_attempts);
+            output::message(format_args!(
+                "job {} is tried again {when}, attempt {} of {}",
+                job.id, job.attempt, job.max_attempts
+            ));
         }
     }
     Ok(ExitCode::FAILURE)
