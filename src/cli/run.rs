@@ -110,9 +110,8 @@ async fn with_daemon(
         return Ok(ExitCode::SUCCESS);
     }
     tokio::select! {
-        job = ended(&reader, id, args.wait, &minimal.state_path) => {
-            let job = job?;
-            let attempts = list::attempts(&reader, id)?;
+        ended = ended(&reader, id, args.wait, &minimal.state_path) => {
+            let (job, attempts) = ended?;
             report(&args, &job, &attempts)
         }
         () = signals.stop_requested() => {
@@ -300,18 +299,19 @@ async fn enqueue(db: &Db, job: NewJob, limits: Limits) -> Result<Option<ExitCode
 /// How often the database is looked at for the job's end.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// The job once its first attempt has ended; with `over`, once it has succeeded or is dead.
-async fn ended(reader: &Reader, id: Uuid, over: bool, state_path: &Path) -> Result<Job, CliError> {
+/// The job with its attempts once the first one has ended; with `over`, once it has succeeded or is dead.
+async fn ended(reader: &Reader, id: Uuid, over: bool, state_path: &Path) -> Result<(Job, Vec<Attempt>), CliError> {
     let dir = state_path.parent().unwrap_or(Path::new("/"));
     loop {
-        let Some(job) = list::job(reader, id)? else {
+        // Before the look at the job: what a daemon does last is to settle.
+        let gone = matches!(lock::holder(dir), Ok(None));
+        let Some((job, attempts)) = list::job_with_attempts(reader, id)? else {
             return Err(CliError::Failed(format!("job {id} is not on the queue any more")));
         };
-        let first_is_over = !list::attempts(reader, id)?.is_empty();
-        if job.completed_at.is_some() || (first_is_over && !over) {
-            return Ok(job);
+        if job.completed_at.is_some() || (!attempts.is_empty() && !over) {
+            return Ok((job, attempts));
         }
-        if lock::holder(dir)?.is_none() {
+        if gone {
             return Err(CliError::Failed(format!(
                 "the daemon has ended; job {id} stays on the queue until the next start"
             )));
