@@ -71,7 +71,8 @@ pub(super) fn run(args: Args, config: Option<&Path>) -> Result<ExitCode, CliErro
     let path = config::find(config)?;
     let minimal = config::load_minimal(&path)?;
     let payload = payload(&args)?;
-    StateDir::check(&minimal.state_path)?;
+    // Before the lock is looked at: another user's cannot even be read.
+    StateDir::find(&minimal.state_path)?;
     runtime()?.block_on(async {
         let mut signals = Signals::install().map_err(DaemonError::Signals)?;
         if let Some(holder) = daemon(&minimal)? {
@@ -144,13 +145,12 @@ async fn with_daemon(
         return Ok(ExitCode::SUCCESS);
     }
     tokio::select! {
-        job = ended(&reader, id, args.wait, &minimal.state_path) => {
-            let job = job?;
-            let attempts = list::attempts(&reader, id)?;
+        ended = ended(&reader, id, args.wait, &minimal.state_path) => {
+            let (job, attempts) = ended?;
             report(args, &job, &attempts, Next::Daemon)
         }
         () = signals.stop_requested() => {
-            eprintln!("job {id} stays on the queue; see it with `ductile queue --all`");
+            output::message(format_args!("job {id} stays on the queue; see it with `ductile queue --all`"));
             Ok(ExitCode::FAILURE)
         }
     }
@@ -166,7 +166,7 @@ async fn alone(
     crate::log::start_on_stderr();
     let loaded = load_active(Some(path), &Variables::process())?;
     for warning in &loaded.warnings {
-        eprintln!("warning: {warning}");
+        output::message(format_args!("warning: {warning}"));
     }
     let active = loaded.active;
     let published = active.published();
@@ -182,7 +182,7 @@ async fn alone(
     }
     if args.detach {
         output::line(&id.to_string())?;
-        eprintln!("no daemon is running: the job waits on the queue until `ductile start`");
+        output::message("no daemon is running: the job waits on the queue until `ductile start`");
         owned.db.close().await;
         return Ok(ExitCode::SUCCESS);
     }
@@ -217,14 +217,14 @@ async fn alone(
         return Err(CliError::Failed(format!("job {id} is not on the queue any more")));
     };
     if attempts.is_empty() {
-        eprintln!("interrupted: job {id} is back on the queue, the attempt not counted");
+        output::message(format_args!("interrupted: job {id} is back on the queue, the attempt not counted"));
         return Ok(ExitCode::FAILURE);
     }
     let code = report(args, &job, &attempts, Next::Start)?;
     match children {
         0 => {}
-        1 => eprintln!("1 routed job waits on the queue until `ductile start`"),
-        _ => eprintln!("{children} routed jobs wait on the queue until `ductile start`"),
+        1 => output::message("1 routed job waits on the queue until `ductile start`"),
+        _ => output::message(format_args!("{children} routed jobs wait on the queue until `ductile start`")),
     }
     Ok(code)
 }
@@ -331,18 +331,19 @@ async fn enqueue(db: &Db, job: NewJob, limits: Limits) -> Result<Option<Uuid>, C
 /// How often the database is looked at for the job's end.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// The job once its first attempt has ended; with `over`, once it has succeeded or is dead.
-async fn ended(reader: &Reader, id: Uuid, over: bool, state_path: &Path) -> Result<Job, CliError> {
+/// The job with its attempts once the first one has ended; with `over`, once it has succeeded or is dead.
+async fn ended(reader: &Reader, id: Uuid, over: bool, state_path: &Path) -> Result<(Job, Vec<Attempt>), CliError> {
     let dir = state_path.parent().unwrap_or(Path::new("/"));
     loop {
-        let Some(job) = list::job(reader, id)? else {
+        // Before the look at the job: what a daemon does last is to settle.
+        let gone = matches!(lock::holder(dir), Ok(None));
+        let Some((job, attempts)) = list::job_with_attempts(reader, id)? else {
             return Err(CliError::Failed(format!("job {id} is not on the queue any more")));
         };
-        let first_is_over = !list::attempts(reader, id)?.is_empty();
-        if job.completed_at.is_some() || (first_is_over && !over) {
-            return Ok(job);
+        if job.completed_at.is_some() || (!attempts.is_empty() && !over) {
+            return Ok((job, attempts));
         }
-        if lock::holder(dir)?.is_none() {
+        if gone {
             return Err(CliError::Failed(format!(
                 "the daemon has ended; job {id} stays on the queue until the next start"
             )));
@@ -369,7 +370,7 @@ struct Report<'a> {
 }
 
 fn report_duplicate(args: &Args, reader: &Reader, existing: Uuid) -> Result<ExitCode, CliError> {
-    eprintln!("nothing to do: a job with this dedupe key has already succeeded");
+    output::message("nothing to do: a job with this dedupe key has already succeeded");
     match list::job(reader, existing)?.filter(|_| args.json) {
         Some(job) => {
             let attempts = list::attempts(reader, existing)?;
@@ -394,7 +395,10 @@ fn report(args: &Args, job: &Job, attempts: &[Attempt], next: Next) -> Result<Ex
         Status::Succeeded => return Ok(ExitCode::SUCCESS),
         Status::Dead => {
             let reason = output::first_line(job.last_error.as_deref().unwrap_or("no reason given"));
-            eprintln!("job {} is dead after attempt {} of {}: {reason}", job.id, job.attempt, job.max_attempts);
+            output::message(format_args!(
+                "job {} is dead after attempt {} of {}: {reason}",
+                job.id, job.attempt, job.max_attempts
+            ));
         }
         Status::Queued | Status::Running => {
             let when = match (next, job.next_retry_at) {
@@ -402,7 +406,10 @@ fn report(args: &Args, job: &Job, attempts: &[Attempt], next: Next) -> Result<Ex
                 (Next::Daemon, Some(at)) => format!("at {}", output::local(at)),
                 (Next::Daemon, None) => "when its turn comes".to_owned(),
             };
-            eprintln!("job {} is tried again {when}, attempt {} of {}", job.id, job.attempt, job.max_attempts);
+            output::message(format_args!(
+                "job {} is tried again {when}, attempt {} of {}",
+                job.id, job.attempt, job.max_attempts
+            ));
         }
     }
     Ok(ExitCode::FAILURE)
