@@ -206,7 +206,7 @@ fn logs_show_what_was_asked_for() {
 fn run_as_json_has_the_job_and_its_attempts() {
     let site = with_history();
     let ran = site.cli(["run", "good", "--json"]).expect_code(0).json();
-    assert_eq!(keys(&ran), ["attempts", "job"]);
+    assert_eq!(keys(&ran), ["attempts", "duplicate", "job"]);
     assert_eq!((&ran["job"]["status"], &ran["attempts"][0]["status"]), (&json!("succeeded"), &json!("succeeded")));
     let ran = site.cli(["run", "dead", "--json"]).expect_code(1);
     assert_eq!(ran.json()["job"]["status"], "dead");
@@ -218,7 +218,7 @@ fn check_says_what_is_valid_and_reads_an_environment_file() {
     let site = Site::with(Plugin::sh("work", OK).env("T", "\"${TOKEN}\""));
     site.cli(["check"]).expect_code(78).expect_stderr("`${TOKEN}` is not set");
     std::fs::write(site.path("env"), "# a comment\nTOKEN=\"a b\"\n").unwrap();
-    let ran = site.cli(["check", "--env-file", "env"]).expect_code(0).expect_stdout("is valid: 1 plugin");
+    let ran = site.cli(["check", "--env-file", "env"]).expect_code(0).expect_stdout("is valid; plugins enabled: 1");
     assert_eq!(ran.stderr, "");
     site.cli(["check", "--env-file", "none"]).expect_code(78).expect_stderr("none");
 }
@@ -234,7 +234,7 @@ fn each_section_that_is_not_built_yet_is_one_warning() {
     let log = log_lines(&daemon.stop().stdout);
     let warnings: Vec<_> = log.iter().filter(|line| line["level"] == "WARN").collect();
     assert_eq!((checked.stderr.lines().count(), warnings.len()), (3, 3), "{checked:?}\n{log:#?}");
-    for section in ["`webhooks`", "`plugins.<name>.circuit_breaker`", "`routes from `ductile``"] {
+    for section in ["`webhooks`", "`plugins.<name>.circuit_breaker`", "`routes` from `ductile`"] {
         assert_eq!(checked.stderr.matches(section).count(), 1, "{section} in {checked:?}");
         let logged = warnings.iter().filter(|line| line["message"].as_str().unwrap().contains(section)).count();
         assert_eq!(logged, 1, "{section}");
@@ -278,7 +278,7 @@ fn text_log_lines_are_one_a_line_with_level_and_component() {
     let log = daemon.stop().stdout;
     for line in log.lines() {
         let words: Vec<_> = line.split_whitespace().collect();
-        assert!(words[0].len() == 12 && ["INFO", "WARN"].contains(&words[1]) && words[2].ends_with(':'), "{line}");
+        assert!(words[0].len() == "2026-11-21T05:27:04.195Z".len() && ["INFO", "WARN"].contains(&words[1]) && words[2].ends_with(':'), "{line}");
     }
     assert!(log.contains("dispatch: job succeeded plugin=work job_id="), "{log}");
     assert!(log.contains(r#"stderr="one\ntwo\n""#), "{log}");

@@ -259,7 +259,7 @@ fn folders_that_are_no_plugin_or_not_configured_are_left_alone() {
     let mut site = Site::with(Plugin::sh("work", OK));
     site.plugin(Plugin::sh("spare", NOTE)).remove("spare");
     std::fs::create_dir(site.path("plugins/lib")).unwrap();
-    site.cli(["check"]).expect_code(0).expect_stdout("1 plugin");
+    site.cli(["check"]).expect_code(0).expect_stdout("plugins enabled: 1");
     let daemon = site.start();
     site.cli(["run", "spare"]).expect_code(2).expect_stderr("is not configured");
     daemon.stop();
