@@ -87,8 +87,7 @@ pub(super) fn read_only(path: &Path) -> Result<Connection, OpenError> {
 /// An empty file of mode 0600; SQLite gives its companions the same.
 fn create(path: &Path) -> Result<i64, OpenError> {
     let io_error = |source| OpenError::Io { path: path.to_owned(), source };
-    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(io_error)?;
-    file.sync_all().map_err(io_error)?;
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(io_error)?;
     // The name itself must survive a power cut as well.
     let dir = path.parent().unwrap_or(Path::new("."));
     std::fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(io_error)?;
