@@ -278,7 +278,12 @@ fn text_log_lines_are_one_a_line_with_level_and_component() {
     let log = daemon.stop().stdout;
     for line in log.lines() {
         let words: Vec<_> = line.split_whitespace().collect();
-        assert!(words[0].len() == "2026-11-21T05:27:04.195Z".len() && ["INFO", "WARN"].contains(&words[1]) && words[2].ends_with(':'), "{line}");
+        assert!(
+            words[0].len() == "2026-11-21T05:27:04.195Z".len()
+                && ["INFO", "WARN"].contains(&words[1])
+                && words[2].ends_with(':'),
+            "{line}"
+        );
     }
     assert!(log.contains("dispatch: job succeeded plugin=work job_id="), "{log}");
     assert!(log.contains(r#"stderr="one\ntwo\n""#), "{log}");
