@@ -187,9 +187,11 @@ impl Daemon {
             }
         }
         close(db, self.clock.now()).await;
-        result?;
-        tracing::info!("ductile stopped");
-        Ok(())
+        match &result {
+            Ok(()) => tracing::info!("ductile stopped"),
+            Err(error) => tracing::error!(error = crate::log::chain(error), "ductile ended"),
+        }
+        result
     }
 
     /// What has to be in the database before anything runs: who we are, the plugins, the schedules.
