@@ -116,7 +116,7 @@ impl Dispatcher {
             let clock = &self.clock;
             let taken = self
                 .db
-                .write_until_done("claim", || {
+                .write_until_done("claim", &self.stop.claiming, || {
                     let (active, now) = (Arc::clone(&active), clock.now());
                     move |tx: &Tx<'_>| {
                         let taken = take(tx, active, now)?;
@@ -126,13 +126,15 @@ impl Dispatcher {
                         Ok(taken)
                     }
                 })
-                .await?;
+                .await;
             let next_retry = match taken {
-                Taken::Work(work) => {
+                Ok(Taken::Work(work)) => {
                     crash_point!("claim.committed");
                     return Ok(Some(work));
                 }
-                Taken::Nothing { next_retry } => next_retry,
+                Ok(Taken::Nothing { next_retry }) => next_retry,
+                Err(error) if error.is_transient() => continue,
+                Err(error) => return Err(error),
             };
             let wait = next_retry.map(|at| at.since(self.clock.now()));
             tokio::select! {
@@ -252,7 +254,7 @@ impl Dispatcher {
                 Ok((transition, taken))
             }
         };
-        let (transition, taken) = self.db.write_until_done("settle", work).await?;
+        let (transition, taken) = self.db.write_until_done("settle", &self.stop.job.kill, work).await?;
         crash_point!("settle.committed");
         let next = match taken {
             Some(Taken::Work(work)) => Some(work),
