@@ -18,3 +18,4 @@ mod schedule;
 mod shutdown;
 mod support;
 mod timeout;
+mod wake;
