@@ -166,6 +166,8 @@ fn crash(site: &Site, point: &str, who: Who, acknowledged: &mut Vec<String>) {
         wait_all_done(site);
         daemon.signal(Signal::SIGTERM);
     } else if !point.starts_with("migrate.") {
+        // Not earlier: a client that finds no daemon takes the lock itself.
+        wait_until("the start or its end", || daemon.stdout().contains("ductile started") || daemon.ended().is_some());
         for _ in 0..2 {
             if daemon.ended().is_none() {
                 let client = site.cli(["run", "--detach", "a"]);
