@@ -15,7 +15,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::json;
 
-use crate::support::{Daemon, Plugin, Process, Site, set_mode, wait_until};
+use crate::support::{Daemon, Plugin, Site, set_mode, wait_until};
 
 const ROUNDS: u64 = 3;
 const CLIENTS: usize = 3;
@@ -151,7 +151,6 @@ impl Rig {
         self.daemon = Some(self.site.start());
         let acknowledged = self.work_until_the_cut(rng);
         self.site.clear_env();
-        self.daemon.take().expect("it runs").kill();
         self.site.wait_no_plugin_process();
         self.disk.unmount().unwrap();
         self.disk.mount().unwrap();
@@ -165,30 +164,36 @@ impl Rig {
         acknowledged.into_iter().filter(|id| !known.iter().any(|row| row["id"] == **id)).collect()
     }
 
-    /// Clients put jobs on the queue while others run; at some moment the power is cut. The ids that were printed.
-    fn work_until_the_cut(&self, rng: &mut StdRng) -> Vec<String> {
-        let (acknowledged, over) = (Mutex::new(Vec::new()), AtomicBool::new(false));
+    /// Clients put jobs on the queue while others run; at some moment the power is cut. The ids that were printed by then.
+    fn work_until_the_cut(&mut self, rng: &mut StdRng) -> Vec<String> {
+        let daemon = self.daemon.take().expect("it runs");
+        let (acknowledged, turn, over) = (Mutex::new(Vec::new()), Mutex::new(()), AtomicBool::new(false));
         let plug = Plug::new(&self.disk);
         let at_least = rng.random_range(5..30);
+        let site = &self.site;
         std::thread::scope(|scope| {
             for _ in 0..CLIENTS {
                 scope.spawn(|| {
                     while !over.load(Ordering::Relaxed) {
-                        let mut client = Process::spawn(&mut self.site.command(["run", "--detach", "work"]), "");
-                        wait_until("the client's end or the cut", || {
-                            client.ended().is_some() || over.load(Ordering::Relaxed)
-                        });
-                        acknowledged.lock().unwrap().extend(client.stdout().lines().map(str::to_owned));
+                        let mut command = {
+                            // One at a time: each writes the configuration.
+                            let _turn = turn.lock().unwrap();
+                            site.command(["run", "--detach", "work"])
+                        };
+                        let printed = String::from_utf8(command.output().unwrap().stdout).unwrap();
+                        acknowledged.lock().unwrap().extend(printed.lines().map(str::to_owned));
                     }
                 });
             }
             wait_until("acknowledged jobs", || acknowledged.lock().unwrap().len() >= at_least);
             // Anywhere between two commits, or within one.
             std::thread::sleep(std::time::Duration::from_micros(rng.random_range(0..5_000)));
+            let before = acknowledged.lock().unwrap().clone();
             plug.pull();
             over.store(true, Ordering::Relaxed);
-        });
-        acknowledged.into_inner().unwrap()
+            daemon.kill();
+            before
+        })
     }
 }
 
