@@ -92,11 +92,15 @@ impl Dispatcher {
     pub async fn run_one(&mut self, job_id: Uuid) -> Result<Option<Transition>, Error> {
         let active = Arc::clone(&self.active.borrow());
         let now = self.clock.now();
-        let work = move |tx: &Tx<'_>| match queue::claim_one(tx, job_id, now)? {
-            Some(claimed) => with_state(tx, claimed, active).map(Some),
-            None => Ok(None),
+        let work = move |tx: &Tx<'_>| {
+            let claimed = queue::claim_one(tx, job_id, now)?;
+            let work = claimed.map(|claimed| with_state(tx, claimed, active)).transpose()?;
+            crash_point!("claim_one.uncommitted");
+            Ok(work)
         };
-        match self.db.write(work).await? {
+        let work = self.db.write(work).await?;
+        crash_point!("claim_one.committed");
+        match work {
             Some(work) => Ok(Some(self.execute(work, false).await?.0)),
             None => Ok(None),
         }

@@ -10,6 +10,8 @@ use nix::sys::statfs::statfs;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use uuid::Uuid;
 
+use crate::fault::crash_point;
+
 /// In the file's header, so that nobody else's database is taken for ours: "duct".
 const APPLICATION_ID: i32 = 0x6475_6374;
 
@@ -219,7 +221,10 @@ fn migrate(connection: &mut Connection, found: i64) -> rusqlite::Result<()> {
         tx.pragma_update(None, "application_id", APPLICATION_ID)?;
     }
     tx.pragma_update(None, "user_version", KNOWN)?;
-    tx.commit()
+    crash_point!("migrate.uncommitted");
+    tx.commit()?;
+    crash_point!("migrate.committed");
+    Ok(())
 }
 
 /// A database of our schema that is gone with its connection.

@@ -3,10 +3,15 @@
 #![allow(clippy::unwrap_used)]
 
 mod cli;
+mod cost;
 mod crash;
+#[cfg(feature = "fault-injection")]
+mod crash_walk;
 mod limits;
 mod lock;
 mod plugins;
+#[cfg(feature = "fault-injection")]
+mod power_loss;
 mod refusal;
 mod run;
 mod schedule;
@@ -14,3 +19,4 @@ mod shutdown;
 mod support;
 mod tidy;
 mod timeout;
+mod wake;
