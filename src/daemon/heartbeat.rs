@@ -10,9 +10,9 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use crate::active::Active;
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::fault::crash_point;
-use crate::state::{Db, Error, Tx};
+use crate::state::{Db, Error, Reader, Tx};
 use crate::{log, queue, scheduler};
 
 use super::{DaemonError, Owned};
@@ -24,6 +24,7 @@ const RETENTION_PIECES: u32 = 40;
 pub(super) struct Heartbeat {
     pub(super) owned: Arc<Owned>,
     pub(super) db: Db,
+    pub(super) reader: Reader,
     pub(super) active: watch::Receiver<Arc<Active>>,
     pub(super) clock: Clock,
     pub(super) rng: StdRng,
@@ -69,15 +70,19 @@ impl Heartbeat {
     async fn tick(&mut self) -> Result<(), Error> {
         let active = Arc::clone(&self.active.borrow_and_update());
         let (now, seed) = (self.clock.now(), self.rng.random());
-        let (ticked, ready) = {
+        if !self.anything_to_do(&active, now)? {
+            return Ok(());
+        }
+        let (ticked, ready, expired) = {
             let active = Arc::clone(&active);
             let tick = move |tx: &Tx<'_>| {
                 let mut rng = StdRng::seed_from_u64(seed);
                 let ticked = scheduler::tick(tx, &active.plans, active.limits, &Local, now, &mut rng)?;
                 // A producer can die between its commit and its signal to us.
                 let ready = queue::any_ready(tx)?;
+                let expired = queue::any_expired(tx, active.retention, now)?;
                 crash_point!("tick.uncommitted");
-                Ok((ticked, ready))
+                Ok((ticked, ready, expired))
             };
             self.db.write(tick).await?
         };
@@ -88,6 +93,21 @@ impl Heartbeat {
         if ticked.queue_full {
             tracing::warn!("the queue is full (`service.max_queue_depth`): polls wait");
         }
+        if expired {
+            self.delete_expired(&active, now).await?;
+        }
+        Ok(())
+    }
+
+    /// A look without a write: most ticks of an idle daemon end here, without waking another thread.
+    fn anything_to_do(&self, active: &Active, now: Timestamp) -> Result<bool, Error> {
+        Ok(scheduler::anything_due(&self.reader, now)?
+            || queue::any_ready(&self.reader)?
+            || queue::any_expired(&self.reader, active.retention, now)?)
+    }
+
+    /// Some pieces of what has expired, each in a transaction of its own.
+    async fn delete_expired(&mut self, active: &Active, now: Timestamp) -> Result<(), Error> {
         let retention = active.retention;
         for _ in 0..RETENTION_PIECES {
             let delete = move |tx: &Tx<'_>| {

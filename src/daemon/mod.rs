@@ -139,6 +139,7 @@ impl Daemon {
         let heartbeat = Heartbeat {
             owned: Arc::clone(&owned),
             db: db.clone(),
+            reader: db.reader()?,
             active: active.clone(),
             clock: self.clock.clone(),
             rng: StdRng::from_rng(&mut self.rng),

@@ -1,5 +1,6 @@
 //! Taking the next job, and the token that owns it until its attempt has ended.
 
+use rusqlite::Connection;
 use uuid::Uuid;
 
 use super::job::Job;
@@ -72,8 +73,8 @@ pub fn adopt(tx: &Tx<'_>) -> Result<Option<Claimed>, Error> {
 ///
 /// # Errors
 /// When the database cannot be read.
-pub fn next_retry(tx: &Tx<'_>) -> Result<Option<Timestamp>, Error> {
-    store::next_retry(tx)
+pub fn next_retry(connection: &Connection) -> Result<Option<Timestamp>, Error> {
+    store::next_retry(connection)
 }
 
 fn start(tx: &Tx<'_>, seq: i64, now: Timestamp) -> Result<Option<Claimed>, Error> {

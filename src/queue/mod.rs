@@ -17,8 +17,8 @@ pub use claim::{Claimed, adopt, claim, claim_one, next_retry};
 pub use enqueue::{Children, Enqueued, Limits, enqueue, enqueue_children};
 pub use finish::{Attempted, Transition, bury, finish};
 pub use job::{Job, JobLogStatus, NewJob, Status, SubmittedBy};
-pub use retention::{Retention, delete_expired};
-pub use store::{any_ready, depth, outstanding_polls, pull_back_retries, queued_plugins};
+pub use retention::{Retention, any_expired, delete_expired};
+pub use store::{any_ready, any_retry_set_after, depth, outstanding_polls, pull_back_retries, queued_plugins};
 
 #[cfg(test)]
 mod tests;

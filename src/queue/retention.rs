@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use rusqlite::Connection;
+
 use super::{log, store};
 use crate::clock::Timestamp;
 use crate::state::{Error, Tx};
@@ -15,6 +17,15 @@ pub struct Retention {
 
 /// Rows of each table that one transaction deletes at most, so that no claim waits long behind it.
 const PIECE: u32 = 250;
+
+/// Whether anything has expired.
+///
+/// # Errors
+/// When the database cannot be read.
+pub fn any_expired(connection: &Connection, retention: Retention, now: Timestamp) -> Result<bool, Error> {
+    Ok(log::any_expired(connection, now.before(retention.job_log))?
+        || store::any_completed(connection, now.before(retention.job_queue))?)
+}
 
 /// Deletes one piece of what has expired. Whether there may be more.
 ///

@@ -186,8 +186,8 @@ pub(super) fn release_due(tx: &Tx<'_>, now: Timestamp) -> Result<usize, Error> {
 }
 
 /// When the next waiting retry is due.
-pub(super) fn next_retry(tx: &Tx<'_>) -> Result<Option<Timestamp>, Error> {
-    let at: Option<Text<_>> = tx.prepare_cached(NEXT_RETRY)?.query_row([], |row| row.get(0))?;
+pub(super) fn next_retry(connection: &Connection) -> Result<Option<Timestamp>, Error> {
+    let at: Option<Text<_>> = connection.prepare_cached(NEXT_RETRY)?.query_row([], |row| row.get(0))?;
     Ok(at.map(|at| at.0))
 }
 
@@ -240,6 +240,14 @@ pub fn outstanding_polls(connection: &Connection, plugin: &str) -> Result<u32, E
     Ok(connection.prepare_cached(OUTSTANDING_POLLS)?.query_row([plugin], |row| row.get(0))?)
 }
 
+/// Whether [`pull_back_retries`] has something to do.
+///
+/// # Errors
+/// When the database cannot be read.
+pub fn any_retry_set_after(connection: &Connection, now: Timestamp) -> Result<bool, Error> {
+    Ok(connection.prepare_cached(RETRIES_SET_AFTER)?.exists((Text(now), 1))?)
+}
+
 /// After the clock stepped back: retries that were set in what is now the future wait their own delay from `now`.
 /// At most `limit` of them; how many it were.
 ///
@@ -256,6 +264,11 @@ pub fn pull_back_retries(tx: &Tx<'_>, now: Timestamp, limit: u32) -> Result<usiz
         tx.prepare_cached(MOVE_RETRY)?.execute((seq, Text(now.after(*delay)), Text(now)))?;
     }
     Ok(late.len())
+}
+
+/// Whether there are jobs that were over before `before`.
+pub(super) fn any_completed(connection: &Connection, before: Timestamp) -> Result<bool, Error> {
+    Ok(connection.prepare_cached(EXPIRED)?.exists((Text(before), 1))?)
 }
 
 /// Deletes up to `limit` jobs that were over before `before`, with their payloads. How many it were.

@@ -9,7 +9,7 @@ mod tick;
 mod window;
 
 pub use store::next_run_of;
-pub use tick::{Plan, Plans, Ticked, settled, sync, tick};
+pub use tick::{Plan, Plans, Ticked, anything_due, settled, sync, tick};
 
 #[cfg(test)]
 mod tests;

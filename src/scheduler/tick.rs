@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use chrono::TimeZone;
 use rand::{Rng, RngExt};
+use rusqlite::Connection;
 use uuid::Uuid;
 
 use super::schedule::{hash, into_window, next_run};
@@ -71,6 +72,17 @@ pub fn sync<Z: TimeZone>(
         store::put(tx, &Scheduled { plugin: plugin.clone(), hash, anchor, next_run: Some(next) })?;
     }
     Ok(())
+}
+
+/// Whether [`tick`] has something to do.
+///
+/// # Errors
+/// When the database cannot be read.
+pub fn anything_due(connection: &Connection, now: Timestamp) -> Result<bool, Error> {
+    Ok(!store::due(connection, now)?.is_empty()
+        || queue::next_retry(connection)?.is_some_and(|at| at <= now)
+        || queue::any_retry_set_after(connection, now)?
+        || !store::anchored_after(connection, now)?.is_empty())
 }
 
 /// One heartbeat: mends what a clock that stepped back has left, then puts every poll that is due on the queue.

@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 use tokio::sync::oneshot;
@@ -77,19 +77,19 @@ pub(super) fn spawn(connection: Connection) -> std::io::Result<Sender<Message>> 
 
 fn run(connection: Connection, queue: &Receiver<Message>) {
     let mut batch: Vec<Box<dyn Work>> = Vec::new();
-    let mut unfolded = false;
+    // When the log is folded unless something is written before; ticks that change nothing do not put it off.
+    let mut fold_at: Option<Instant> = None;
     let closing = loop {
-        let message = if unfolded {
-            match queue.recv_timeout(QUIET) {
+        let message = match fold_at {
+            Some(at) => match queue.recv_timeout(at.saturating_duration_since(Instant::now())) {
                 Err(RecvTimeoutError::Timeout) => {
                     fold(&connection, "PASSIVE");
-                    unfolded = false;
+                    fold_at = None;
                     continue;
                 }
                 message => message.ok(),
-            }
-        } else {
-            queue.recv().ok()
+            },
+            None => queue.recv().ok(),
         };
         let mut next = message;
         let mut close = None;
@@ -105,8 +105,11 @@ fn run(connection: Connection, queue: &Receiver<Message>) {
         }
         let ended = batch.is_empty();
         if !ended {
+            let changes = connection.total_changes();
             commit(&connection, &mut batch);
-            unfolded = true;
+            if connection.total_changes() != changes {
+                fold_at = Some(Instant::now() + QUIET);
+            }
         }
         if close.is_some() || ended {
             break close;

@@ -126,3 +126,23 @@ async fn every_writer_is_durable() {
         assert_eq!(db.write(synchronous).await.unwrap(), 2, "FULL");
     }
 }
+
+#[tokio::test]
+async fn writes_that_change_nothing_do_not_put_off_the_folding_of_the_log() {
+    let fixture = fixture().await;
+    fixture.db.write(insert(1)).await.unwrap();
+    let path = fixture.db.path.clone();
+    let folded = || {
+        // The database file without its log.
+        let uri = format!("file:{}?immutable=1", path.display());
+        let alone = Connection::open(uri).unwrap();
+        alone.query_row("SELECT count(*) FROM t", [], |row| row.get::<_, i64>(0)).is_ok_and(|rows| rows == 1)
+    };
+    assert!(!folded());
+    let started = std::time::Instant::now();
+    while !folded() {
+        assert!(started.elapsed() < Duration::from_secs(30), "the log is folded after two quiet seconds");
+        fixture.db.write(|_| Ok(())).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
