@@ -1,6 +1,8 @@
 //! The serial dispatcher: claim a job, run its plugin, settle it and claim the next in one commit.
 
 mod lifecycle;
+#[cfg(test)]
+mod model;
 mod outcome;
 mod recover;
 mod settle;
