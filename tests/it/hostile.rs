@@ -16,8 +16,12 @@ const GRACE_MS: i64 = 5_000;
 const DRAIN_MS: i64 = 1_000;
 const SLACK_MS: i64 = 20_000;
 
-/// For the whole table.
-const MEMORY_KB: u64 = 64 << 10;
+/// For the whole table: 64 MB in a release build. One with debug assertions is itself larger.
+const MEMORY_KB: u64 = if cfg!(debug_assertions) { 80 << 10 } else { 64 << 10 };
+
+/// For what the table leaves out, ten megabytes that go to five plugins at once and come back: SQLite has up to three
+/// copies of a payload while it stores it, and the allocator keeps as much as was freed. It must not grow with the targets.
+const FAN_OUT_KB: u64 = 112 << 10;
 
 /// A job, and what must become of it.
 pub(crate) struct Case {
@@ -151,7 +155,7 @@ fn ends(text: &str) -> String {
     format!("{} bytes: {:?} ... {:?}", text.len(), short(text.to_owned()), tail.chars().rev().collect::<String>())
 }
 
-/// One object of `/proc/PID/status`, in KB.
+/// A figure of `/proc/PID/status`, in KB.
 fn memory_kb(daemon: &Daemon, what: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.0.pid())).unwrap();
     let line = status.lines().find(|line| line.starts_with(what)).unwrap();
@@ -165,7 +169,8 @@ fn hostile_plugins_end_as_specified_within_bounded_time_and_memory() {
     for area in [endings::cases, answers::cases, floods::cases] {
         cases.extend(area(&mut site));
     }
-    for case in &mut cases {
+    let mut fan_out = floods::fan_out(&mut site);
+    for case in cases.iter_mut().chain(&mut fan_out) {
         if let Some(plugin) = case.plugin.take() {
             site.plugin(plugin.set(&format!("retry: {{max_attempts: {}, backoff_base: 1ms}}", case.max_attempts)));
         }
@@ -173,6 +178,19 @@ fn hostile_plugins_end_as_specified_within_bounded_time_and_memory() {
     let starts = starts::prepare(&mut site);
     let daemon = site.start();
     starts::check(&site, starts);
+    run(&site, &daemon, &cases);
+    let peak_kb = memory_kb(&daemon, "VmHWM");
+    println!("{} cases, {peak_kb} KB at most", cases.len());
+    assert!(peak_kb < MEMORY_KB, "the daemon took {peak_kb} KB");
+
+    run(&site, &daemon, &fan_out);
+    let peak_kb = memory_kb(&daemon, "VmHWM");
+    println!("with ten megabytes for five plugins {peak_kb} KB at most");
+    assert!(peak_kb < FAN_OUT_KB, "the daemon took {peak_kb} KB");
+    daemon.stop();
+}
+
+fn run(site: &Site, daemon: &Daemon, cases: &[Case]) {
     let ids: Vec<_> = cases.iter().map(|case| site.detach(&case.arguments)).collect();
     for (case, id) in cases.iter().zip(&ids) {
         site.wait_rows(&format!("SELECT 1 FROM job_queue WHERE id = '{id}' AND completed_at IS NOT NULL"));
@@ -180,15 +198,11 @@ fn hostile_plugins_end_as_specified_within_bounded_time_and_memory() {
             "{} {}: {} KB at most",
             case.name,
             brief(&site.job(id), &site.attempts(id)),
-            memory_kb(&daemon, "VmHWM")
+            memory_kb(daemon, "VmHWM")
         );
     }
     site.wait_rows("SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM job_queue WHERE completed_at IS NULL)");
     for (case, id) in cases.iter().zip(&ids) {
-        case.verify(&site, id);
+        case.verify(site, id);
     }
-    let peak_kb = memory_kb(&daemon, "VmHWM");
-    daemon.stop();
-    println!("{} cases, {peak_kb} KB at most", cases.len());
-    assert!(peak_kb < MEMORY_KB, "the daemon took {peak_kb} KB");
 }

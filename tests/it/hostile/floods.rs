@@ -88,3 +88,29 @@ pub(super) fn cases(site: &mut Site) -> Vec<Case> {
         .dead(2, "protocol error: stdout exceeded 10 MB"),
     ]
 }
+
+/// Ten megabytes for many plugins, one of which sends them on to the others.
+pub(super) fn fan_out(site: &mut Site) -> Vec<Case> {
+    let relay = "print(json.dumps({'status': 'ok', 'events': [{'type': 'big', 'payload': request['event']['payload']}]}, \
+                 ensure_ascii=False, separators=(',', ':')), end='')";
+    site.plugin(Plugin::python("big_relay", relay));
+    // However many targets an event has, it is in memory once; and what comes in goes out again as large.
+    for target in ["big_relay", "big_sink0", "big_sink1", "big_sink2", "big_sink3"] {
+        site.route("big_fan", "big", target);
+        // Not to itself: once around is enough.
+        if target != "big_relay" {
+            site.route("big_relay", "big", target);
+        }
+    }
+    for sink in ["big_sink0", "big_sink1", "big_sink2", "big_sink3"] {
+        site.plugin(Plugin::sh(sink, OK));
+    }
+    let cat = |name: &str| Plugin::sh(name, "exec cat \"$IT/big_event.out\"");
+    vec![Case::new("big_fan", cat).also(|site, job, _| {
+        let sql = "WITH RECURSIVE line (id) AS (SELECT ?1 UNION ALL SELECT job_queue.id FROM job_queue, line \
+                       WHERE parent_job_id = line.id) SELECT DISTINCT status, hops FROM job_queue JOIN line USING (id)";
+        let line = site.rows(sql, [job["id"].as_str().unwrap()]);
+        assert_eq!(line.len(), 3, "itself, its children, the relay's: {line:?}");
+        assert!(line.iter().all(|job| job["status"] == "succeeded"), "{line:?}");
+    })]
+}
