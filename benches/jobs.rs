@@ -1,8 +1,9 @@
 //! Whole jobs against what they cannot do without: `cargo bench --bench jobs`.
 //!
 //! Each round measures, one after the other on the same machine: a bare spawn-and-wait of the no-op plugin, a bare
-//! commit of one row with `synchronous=FULL`, and durable no-op jobs through the dispatcher. The ratios are taken within
-//! a round, and the median of the rounds is what is printed.
+//! commit of one row with `synchronous=FULL`, the two in turn (which is what a job cannot do without: each leaves the
+//! other's caches cold), and durable no-op jobs through the dispatcher. The ratios are taken within a round, and the
+//! median of the rounds is what is printed.
 
 mod support;
 
@@ -10,11 +11,18 @@ use std::io::{Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::Instant;
 
+use ductile::clock::Clock;
+use ductile::plugin::{self, Call, Cancel, Outcome};
+use ductile::queue::{self, Attempted, Transition};
+use ductile::state::Tx;
 use nix::time::{ClockId, clock_gettime};
 use rusqlite::Connection;
+use serde_json::value::RawValue;
 use support::{Gateway, job, quantile, runtime};
+use uuid::Uuid;
 
 const ROUNDS: usize = 15;
 const PER_ROUND: usize = 400;
@@ -26,7 +34,69 @@ fn main() {
     for payload in [300, 10_000] {
         throughput(rounds, per_round, payload);
     }
+    parts(rounds, per_round);
     latency(rounds * per_round / 10);
+}
+
+/// What a job is made of, each part by itself.
+fn parts(rounds: usize, per_round: usize) {
+    let runtime = runtime();
+    let gateway = Gateway::new();
+    let plugin = gateway.active.registry.runnable("noop").expect("it is loaded").clone();
+    runtime.block_on(gateway.fill(rounds * per_round + 3_000, "noop", 300));
+    let db = &gateway.db;
+    let step = |tx: &Tx<'_>| {
+        let now = Clock::System.now();
+        if let Some(claimed) = queue::adopt(tx)? {
+            queue::finish(tx, &claimed, &Transition::Succeeded, &Attempted::default(), now)?;
+        }
+        let claimed = queue::claim(tx, now, |_| true)?.expect("enough jobs");
+        Ok(claimed.job().attempt)
+    };
+    let call = || Call {
+        job_id: Uuid::now_v7(),
+        instance: Uuid::nil(),
+        command: ductile::command::Command::Handle,
+        state: RawValue::from_string("{}".to_owned()).expect("an object"),
+        event: job("noop", 300).payload.map(|payload| (*payload).to_owned()),
+        now: Clock::System.now(),
+    };
+    runtime.block_on(async {
+        for _ in 0..2_000 {
+            db.write(step).await.expect("a step");
+        }
+    });
+    let (mut spawns, mut attempts, mut empty, mut steps) = (vec![], vec![], vec![], vec![]);
+    let request = "x".repeat(600);
+    for _ in 0..rounds {
+        spawns.push(timed(per_round, || (0..per_round).for_each(|_| bare_spawn(&gateway.noop(), &request))));
+        attempts.push(timed(per_round, || {
+            runtime.block_on(async {
+                for _ in 0..per_round {
+                    let attempt = plugin::run(Arc::clone(&plugin), call(), Cancel::default()).await;
+                    assert!(matches!(attempt.outcome, Outcome::Succeeded(_)));
+                }
+            });
+        }));
+        empty.push(timed(per_round, || {
+            runtime.block_on(async {
+                for _ in 0..per_round {
+                    db.write(|_| Ok(())).await.expect("nothing");
+                }
+            });
+        }));
+        let before = db.commits();
+        steps.push(timed(per_round, || {
+            runtime.block_on(async {
+                for _ in 0..per_round {
+                    db.write(step).await.expect("a step");
+                }
+            });
+        }));
+        assert_eq!(db.commits() - before, per_round as u64);
+    }
+    let [spawn, attempt, empty, step] = [spawns, attempts, empty, steps].map(|mut values| quantile(&mut values, 0.5));
+    println!("parts: bare spawn {spawn:.0}, attempt {attempt:.0}; empty write {empty:.0}, settle and claim {step:.0}");
 }
 
 fn throughput(rounds: usize, per_round: usize, payload: usize) {
@@ -46,11 +116,17 @@ fn throughput(rounds: usize, per_round: usize, payload: usize) {
         gateway.stop.claiming.cancel();
         (&mut dispatching).await.expect("no panic").expect("no error");
     });
-    let (mut spawns, mut commits, mut jobs, mut ratios) = (vec![], vec![], vec![], vec![]);
+    let (mut spawns, mut commits, mut boths, mut jobs, mut ratios) = (vec![], vec![], vec![], vec![], vec![]);
     let mut gateway = gateway;
     for _ in 0..rounds {
         let spawn = timed(per_round, || (0..per_round).for_each(|_| bare_spawn(&noop, &request)));
         let commit = timed(per_round, || bare.commit(per_round));
+        let both = timed(per_round, || {
+            for _ in 0..per_round {
+                bare_spawn(&noop, &request);
+                bare.commit(1);
+            }
+        });
         gateway.stop = ductile::dispatch::Stop::default();
         let dispatcher = gateway.dispatcher();
         let job = runtime.block_on(async {
@@ -68,12 +144,15 @@ fn throughput(rounds: usize, per_round: usize, payload: usize) {
         });
         spawns.push(spawn);
         commits.push(commit);
+        boths.push(both);
         jobs.push(job);
-        ratios.push(job / (spawn + commit));
+        ratios.push(job / both);
     }
-    let [spawn, commit, job, ratio] = [spawns, commits, jobs, ratios].map(|mut values| quantile(&mut values, 0.5));
+    let [spawn, commit, both, job, ratio] =
+        [spawns, commits, boths, jobs, ratios].map(|mut values| quantile(&mut values, 0.5));
     println!(
-        "payload {payload:>6} B: spawn {spawn:.0}, commit {commit:.0}, job {job:.0} ({:.0}/s); job / (spawn + commit) {ratio:.2}",
+        "payload {payload:>6} B: spawn {spawn:.0}, commit {commit:.0}, in turn {both:.0}, job {job:.0} ({:.0}/s); \
+         job / in turn {ratio:.2}",
         1e6 / job
     );
 }
@@ -93,7 +172,7 @@ fn latency(count: usize) {
             gateway.wake.notify_one();
             let reader = gateway.db.reader().expect("a reader");
             let attempt = loop {
-                if let Some(attempt) = ductile::queue::list::attempts(&reader, id).expect("a log").pop() {
+                if let Some(attempt) = queue::list::attempts(&reader, id).expect("a log").pop() {
                     break attempt;
                 }
                 tokio::time::sleep(std::time::Duration::from_millis(1)).await;
@@ -107,7 +186,7 @@ fn latency(count: usize) {
     println!("commit returned -> plugin's main(), idle: p50 {p50:.0}, p99 {p99:.0}");
 }
 
-fn started_ns(attempt: &ductile::queue::list::Attempt) -> i64 {
+fn started_ns(attempt: &queue::list::Attempt) -> i64 {
     let logs = attempt.logs.as_ref().expect("the plugin logs its time").get();
     let digits: String = logs.chars().filter(char::is_ascii_digit).collect();
     digits.parse().expect("a time")

@@ -6,6 +6,8 @@
 /// Every crash point, in the order of a job's life. `uncommitted` is inside the transaction with all its statements
 /// done; `committed` is after the fsync, before anybody has been told.
 pub const POINTS: &[&str] = &[
+    "migrate.uncommitted",
+    "migrate.committed",
     "recovery.uncommitted",
     "recovery.committed",
     "start.uncommitted",
@@ -18,11 +20,14 @@ pub const POINTS: &[&str] = &[
     "enqueue.committed",
     "claim.uncommitted",
     "claim.committed",
+    "claim_one.uncommitted",
+    "claim_one.committed",
     "spawn.before",
     "spawn.after",
-    "response.read",
     "group.before_kill",
     "group.killed",
+    "response.before_read",
+    "response.read",
     "settle.uncommitted",
     "settle.committed",
     "stop.uncommitted",

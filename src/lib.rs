@@ -19,6 +19,9 @@
 //! | [`command`], [`clock`], [`log`] | command names, the time of day, log lines |
 //! | [`fault`] | crash points for tests; nothing in a release |
 
+// Both panic when nobody reads: `cli::output` and the log do not.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod active;
 pub mod cli;
 pub mod clock;

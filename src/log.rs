@@ -32,8 +32,12 @@ static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
 pub fn start(level: LogLevel, format: LogFormat) -> WorkerGuard {
     let (out, guard) = NonBlockingBuilder::default().buffered_lines_limit(MOST_WAITING).finish(std::io::stdout());
     let _ = DROPPED.set(out.error_counter());
-    let subscriber =
-        tracing_subscriber::fmt().with_max_level(filter(level)).event_format(Line(format)).with_writer(out).finish();
+    let subscriber = tracing_subscriber::fmt()
+        .log_internal_errors(false)
+        .with_max_level(filter(level))
+        .event_format(Line(format))
+        .with_writer(out)
+        .finish();
     if tracing::subscriber::set_global_default(subscriber).is_ok() {
         std::panic::set_hook(Box::new(|panic| {
             let place = panic.location().map(ToString::to_string);

@@ -26,10 +26,10 @@ pub(super) fn check(args: Args, config: Option<&Path>) -> Result<ExitCode, CliEr
     };
     let LoadedActive { active, warnings, failures } = load_active(config, &variables)?;
     for warning in &warnings {
-        eprintln!("warning: {warning}");
+        output::message(format_args!("warning: {warning}"));
     }
     for failure in &failures {
-        eprintln!("error: plugin `{}` is not loaded: {}", failure.plugin, failure.reason);
+        output::message(format_args!("error: plugin `{}` is not loaded: {}", failure.plugin, failure.reason));
     }
     if !failures.is_empty() {
         return Ok(ExitCode::FAILURE);

@@ -3,6 +3,7 @@
 use std::io;
 use std::process::ExitCode;
 
+use super::output;
 use crate::config::ConfigError;
 use crate::daemon::DaemonError;
 use crate::log::chain;
@@ -43,8 +44,8 @@ impl CliError {
         match self {
             // The reader of our output is gone, and knows it.
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
-            Self::Config(error) => eprintln!("{error}"),
-            error => eprintln!("ductile: {}", chain(error)),
+            Self::Config(error) => output::message(error),
+            error => output::message(format_args!("ductile: {}", chain(error))),
         }
     }
 

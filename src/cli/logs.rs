@@ -35,7 +35,7 @@ pub(super) fn logs(args: Args, config: Option<&Path>) -> Result<ExitCode, CliErr
     if args.json {
         output::json(&attempts)?;
     } else if attempts.is_empty() {
-        eprintln!("no attempts{}", of_plugin(&reader, args.plugin.as_deref())?);
+        output::message(format_args!("no attempts{}", of_plugin(&reader, args.plugin.as_deref())?));
     } else {
         let mut out = io::stdout().lock();
         for attempt in &attempts {

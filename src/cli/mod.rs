@@ -15,7 +15,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::config::{self, Minimal};
-use crate::state::Reader;
+use crate::state::{Reader, StateDir};
 use error::CliError;
 
 /// A lightweight, YAML-configured integration gateway: schedules, events and commands become jobs on one durable
@@ -81,6 +81,7 @@ pub fn main() -> ExitCode {
 /// What commands need that only look: the state path, and the database opened for reading.
 fn open_reader(config: Option<&Path>) -> Result<(Minimal, Reader), CliError> {
     let minimal = config::load_minimal(&config::find(config)?)?;
+    StateDir::check_readable(&minimal.state_path)?;
     let reader = Reader::open(&minimal.state_path)?;
     Ok((minimal, reader))
 }

@@ -1,6 +1,7 @@
 //! What commands print: aligned tables for people, JSON for programs.
 
 use std::borrow::Cow;
+use std::fmt::Display;
 use std::io::{self, Write};
 
 use chrono::Local;
@@ -12,6 +13,11 @@ use crate::clock::Timestamp;
 /// Prints one line on stdout.
 pub(super) fn line(text: &str) -> io::Result<()> {
     writeln!(io::stdout().lock(), "{text}")
+}
+
+/// Says something on stderr. That nobody can read it is no failure, and `eprintln!` would panic.
+pub(super) fn message(text: impl Display) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
 /// Prints `value` as indented JSON on stdout.

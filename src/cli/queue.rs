@@ -43,9 +43,9 @@ pub(super) fn queue(args: Args, config: Option<&Path>) -> Result<ExitCode, CliEr
     } else if jobs.is_empty() {
         let of_plugin = of_plugin(&reader, filter.plugin.as_deref())?;
         if filter.statuses.contains(&Status::Succeeded) || args.status.is_some() {
-            eprintln!("no such jobs{of_plugin}");
+            output::message(format_args!("no such jobs{of_plugin}"));
         } else {
-            eprintln!("no queued or running jobs{of_plugin}; `--all` shows those that are over");
+            output::message(format_args!("no queued or running jobs{of_plugin}; `--all` shows those that are over"));
         }
     } else {
         let head = ["ID", "PLUGIN", "COMMAND", "STATUS", "ATTEMPT", "BY", "CREATED", "RETRY AT", "LAST ERROR"];

@@ -69,18 +69,20 @@ impl Heartbeat {
     async fn tick(&mut self) -> Result<(), Error> {
         let active = Arc::clone(&self.active.borrow_and_update());
         let (now, seed) = (self.clock.now(), self.rng.random());
-        let ticked = {
+        let (ticked, ready) = {
             let active = Arc::clone(&active);
             let tick = move |tx: &Tx<'_>| {
                 let mut rng = StdRng::seed_from_u64(seed);
                 let ticked = scheduler::tick(tx, &active.plans, active.limits, &Local, now, &mut rng)?;
+                // A producer can die between its commit and its signal to us.
+                let ready = queue::any_ready(tx)?;
                 crash_point!("tick.uncommitted");
-                Ok(ticked)
+                Ok((ticked, ready))
             };
             self.db.write(tick).await?
         };
         crash_point!("tick.committed");
-        if !ticked.enqueued.is_empty() || ticked.wake {
+        if ready || ticked.wake {
             self.wake.notify_one();
         }
         if ticked.queue_full {

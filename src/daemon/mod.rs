@@ -89,15 +89,12 @@ impl Owned {
             tracing::warn!(killed, "killed plugin processes that were left from an earlier run");
         }
         let (active, now, seed) = (Arc::clone(active), clock.now(), rng.random());
-        db.write_until_done("recovery", || {
-            let active = Arc::clone(&active);
-            move |tx: &Tx<'_>| {
-                dispatch::recover(tx, &active, now, &mut StdRng::seed_from_u64(seed))?;
-                crash_point!("recovery.uncommitted");
-                Ok(())
-            }
-        })
-        .await?;
+        let recover = move |tx: &Tx<'_>| {
+            dispatch::recover(tx, &active, now, &mut StdRng::seed_from_u64(seed))?;
+            crash_point!("recovery.uncommitted");
+            Ok(())
+        };
+        db.write(recover).await?;
         crash_point!("recovery.committed");
         Ok(Self { db, instance, lock, database: DatabaseFile::new(state_path) })
     }
@@ -187,9 +184,11 @@ impl Daemon {
             }
         }
         close(db, self.clock.now()).await;
-        result?;
-        tracing::info!("ductile stopped");
-        Ok(())
+        match &result {
+            Ok(()) => tracing::info!("ductile stopped"),
+            Err(error) => tracing::error!(error = crate::log::chain(error), "ductile ended"),
+        }
+        result
     }
 
     /// What has to be in the database before anything runs: who we are, the plugins, the schedules.
@@ -205,17 +204,14 @@ impl Daemon {
             dedupe_ttl: config.service.dedupe_ttl,
             max_queue_depth: config.service.max_queue_depth,
         };
-        let (active, seed) = (&self.active, self.rng.random());
-        db.write_until_done("start", || {
-            let (active, started) = (Arc::clone(active), started.clone());
-            move |tx: &Tx<'_>| {
-                publish::started(tx, &started)?;
-                activate(tx, &active, now, &mut StdRng::seed_from_u64(seed))?;
-                crash_point!("start.uncommitted");
-                Ok(())
-            }
-        })
-        .await?;
+        let (active, seed) = (Arc::clone(&self.active), self.rng.random());
+        let start = move |tx: &Tx<'_>| {
+            publish::started(tx, &started)?;
+            activate(tx, &active, now, &mut StdRng::seed_from_u64(seed))?;
+            crash_point!("start.uncommitted");
+            Ok(())
+        };
+        db.write(start).await?;
         crash_point!("start.committed");
         Ok(())
     }

@@ -94,11 +94,15 @@ impl Dispatcher {
     pub async fn run_one(&mut self, job_id: Uuid) -> Result<Option<Transition>, Error> {
         let active = Arc::clone(&self.active.borrow());
         let now = self.clock.now();
-        let work = move |tx: &Tx<'_>| match queue::claim_one(tx, job_id, now)? {
-            Some(claimed) => with_state(tx, claimed, active).map(Some),
-            None => Ok(None),
+        let work = move |tx: &Tx<'_>| {
+            let claimed = queue::claim_one(tx, job_id, now)?;
+            let work = claimed.map(|claimed| with_state(tx, claimed, active)).transpose()?;
+            crash_point!("claim_one.uncommitted");
+            Ok(work)
         };
-        match self.db.write(work).await? {
+        let work = self.db.write(work).await?;
+        crash_point!("claim_one.committed");
+        match work {
             Some(work) => Ok(Some(self.execute(work, false).await?.0)),
             None => Ok(None),
         }
@@ -118,7 +122,7 @@ impl Dispatcher {
             let clock = &self.clock;
             let taken = self
                 .db
-                .write_until_done("claim", || {
+                .write_until_done("claim", &self.stop.claiming, || {
                     let (active, now) = (Arc::clone(&active), clock.now());
                     move |tx: &Tx<'_>| {
                         let taken = take(tx, active, now)?;
@@ -128,13 +132,15 @@ impl Dispatcher {
                         Ok(taken)
                     }
                 })
-                .await?;
+                .await;
             let next_retry = match taken {
-                Taken::Work(work) => {
+                Ok(Taken::Work(work)) => {
                     crash_point!("claim.committed");
                     return Ok(Some(work));
                 }
-                Taken::Nothing { next_retry } => next_retry,
+                Ok(Taken::Nothing { next_retry }) => next_retry,
+                Err(error) if error.is_transient() => continue,
+                Err(error) => return Err(error),
             };
             let wait = next_retry.map(|at| at.since(self.clock.now()));
             tokio::select! {
@@ -255,7 +261,7 @@ impl Dispatcher {
                 Ok((transition, taken))
             }
         };
-        let (transition, taken) = self.db.write_until_done("settle", work).await?;
+        let (transition, taken) = self.db.write_until_done("settle", &self.stop.job.kill, work).await?;
         crash_point!("settle.committed");
         let next = match taken {
             Some(Taken::Work(work)) => Some(work),

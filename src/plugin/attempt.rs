@@ -72,7 +72,9 @@ async fn run_within(plugin: Arc<Plugin>, call: Call, cancel: Cancel, limits: &Li
         Err(error) => return Attempt::without_process(Ending::NotStarted(error)),
     };
     crash_point!("spawn.after");
-    let attempt = match process::supervise(child, input, deadline, &cancel, limits).await {
+    let ended = process::supervise(child, input, deadline, &cancel, limits).await;
+    crash_point!("response.before_read");
+    let attempt = match ended {
         Ok(ended) => Attempt::of(ended, timeout, limits.stdout),
         Err(error) => Attempt::without_process(Ending::Lost(error)),
     };

@@ -110,6 +110,18 @@ pub fn job(connection: &Connection, id: Uuid) -> Result<Option<Job>, Error> {
     Ok(statement.query_row([Text(id)], store::job).optional()?)
 }
 
+/// One job with its attempts, both of the same moment.
+///
+/// # Errors
+/// When the database cannot be read.
+pub fn job_with_attempts(connection: &Connection, id: Uuid) -> Result<Option<(Job, Vec<Attempt>)>, Error> {
+    let snapshot = connection.unchecked_transaction()?;
+    match job(&snapshot, id)? {
+        Some(job) => Ok(Some((job, attempts(&snapshot, id)?))),
+        None => Ok(None),
+    }
+}
+
 /// How many jobs a job has caused.
 ///
 /// # Errors

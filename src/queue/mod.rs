@@ -18,7 +18,7 @@ pub use enqueue::{Children, Enqueued, Limits, enqueue, enqueue_children};
 pub use finish::{Attempted, Transition, bury, finish};
 pub use job::{Job, JobLogStatus, NewJob, Status, SubmittedBy};
 pub use retention::{Retention, delete_expired};
-pub use store::{depth, outstanding_polls, pull_back_retries, queued_plugins};
+pub use store::{any_ready, depth, outstanding_polls, pull_back_retries, queued_plugins};
 
 #[cfg(test)]
 mod tests;

@@ -164,6 +164,14 @@ pub(super) fn depth_at_most(tx: &Tx<'_>) -> Result<u64, Error> {
     })
 }
 
+/// Whether there is a job that waits for nothing but its turn.
+///
+/// # Errors
+/// When the database cannot be read.
+pub fn any_ready(connection: &Connection) -> Result<bool, Error> {
+    Ok(connection.prepare_cached(OLDEST_QUEUED)?.exists([false])?)
+}
+
 /// How many jobs are queued, those that wait for a retry included.
 ///
 /// # Errors

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 
 use super::error::Error;
 use super::open::{self, OpenError};
@@ -90,11 +91,16 @@ impl Db {
     }
 
     /// As [`Db::write`], but as long as the error is a passing one it waits (0.1 s, doubling to 30 s) and tries again,
-    /// with a new closure from `work`.
+    /// with a new closure from `work`, until `give_up` is cancelled.
     ///
     /// # Errors
-    /// Errors that do not pass: damage, a bug in `work`, a closed database.
-    pub async fn write_until_done<T, F, W>(&self, what: &str, mut work: W) -> Result<T, Error>
+    /// Errors that do not pass: damage, a bug in `work`, a closed database. The last error, once it has given up.
+    pub async fn write_until_done<T, F, W>(
+        &self,
+        what: &str,
+        give_up: &CancellationToken,
+        mut work: W,
+    ) -> Result<T, Error>
     where
         T: Send + 'static,
         F: FnOnce(&Tx<'_>) -> Result<T, Error> + Send + 'static,
@@ -103,14 +109,15 @@ impl Db {
         let mut delay = FIRST_DELAY;
         loop {
             match self.write(work()).await {
-                Err(error) if error.is_transient() => {
+                Err(error) if error.is_transient() && !give_up.is_cancelled() => {
                     tracing::error!(
                         write = what,
                         retry_in_ms = delay.as_millis() as u64,
                         error = crate::log::chain(&error),
                         "write failed, kept in memory to be tried again"
                     );
-                    tokio::time::sleep(delay).await;
+                    // Giving up, it tries once more at once: perhaps there is space again.
+                    let _ = tokio::time::timeout(delay, give_up.cancelled()).await;
                     delay = (delay * 2).min(LAST_DELAY);
                 }
                 result => return result,

@@ -1,6 +1,6 @@
 //! The state dir: where the database and the lock live, and who may use it.
 
-use std::fs::{self, DirBuilder, Metadata};
+use std::fs::{self, DirBuilder, File, Metadata};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -23,6 +23,8 @@ pub enum DirError {
         path.display()
     )]
     NotOwner { path: PathBuf, owner: String, user: String },
+    #[error("`{}` belongs to user `{owner}` and is closed to user `{user}`; run it as `sudo -u {owner} ductile ...`", path.display())]
+    Closed { path: PathBuf, owner: String, user: String },
     #[error("`{}` can be written by other users (mode {mode:04o}); run `chmod go-w {}`", path.display(), path.display())]
     Writable { path: PathBuf, mode: u32 },
     #[error("`{}` is shared by all users; set `state.path` to a file in a folder of its own", path.display())]
@@ -37,30 +39,46 @@ impl StateDir {
     /// # Errors
     /// When another user owns it, others can write to it, or it cannot be made.
     pub fn prepare(state_path: &Path) -> Result<Self, DirError> {
-        let path = state_path.parent().unwrap_or(Path::new("/")).to_owned();
-        let io_error = |source| DirError::Io { path: path.clone(), source };
-        let found = match fs::metadata(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(io_error)?;
-                fs::metadata(&path).map_err(io_error)?
-            }
-            found => found.map_err(io_error)?,
-        };
-        check(path, &found, Uid::effective())
+        if let Some(found) = Self::find(state_path)? {
+            return Ok(found);
+        }
+        let path = folder(state_path).to_owned();
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(&path);
+        match made.and_then(|()| fs::metadata(&path)) {
+            Ok(found) => check(path, &found, Uid::effective()),
+            Err(source) => Err(DirError::Io { path, source }),
+        }
     }
 
-    /// The checks of [`StateDir::prepare`] on a folder that is there, without making one that is not.
+    /// The folder of the database at `state_path` if there is one; nothing is made.
     ///
     /// # Errors
     /// As [`StateDir::prepare`].
-    pub fn check(state_path: &Path) -> Result<(), DirError> {
-        let path = state_path.parent().unwrap_or(Path::new("/")).to_owned();
+    pub fn find(state_path: &Path) -> Result<Option<Self>, DirError> {
+        let path = folder(state_path).to_owned();
         match fs::metadata(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            found => {
-                let found = found.map_err(|source| DirError::Io { path: path.clone(), source })?;
-                check(path, &found, Uid::effective()).map(drop)
+            Ok(found) => check(path, &found, Uid::effective()).map(Some),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(DirError::Io { path, source }),
+        }
+    }
+
+    /// For commands that only look: whether our user may read the database, where there is one.
+    ///
+    /// # Errors
+    /// When it may not; the message names whose the folder is.
+    pub fn check_readable(state_path: &Path) -> Result<(), DirError> {
+        match File::open(state_path) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+            _ => return Ok(()),
+        }
+        let path = folder(state_path).to_owned();
+        match fs::metadata(&path) {
+            Ok(found) => {
+                let (owner, user) = (name_of(Uid::from_raw(found.uid())), name_of(Uid::effective()));
+                Err(DirError::Closed { path, owner, user })
             }
+            Err(source) => Err(DirError::Io { path, source }),
         }
     }
 
@@ -68,6 +86,10 @@ impl StateDir {
     pub fn path(&self) -> &Path {
         &self.path
     }
+}
+
+fn folder(state_path: &Path) -> &Path {
+    state_path.parent().unwrap_or(Path::new("/"))
 }
 
 fn check(path: PathBuf, found: &Metadata, user: Uid) -> Result<StateDir, DirError> {

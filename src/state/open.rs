@@ -10,6 +10,8 @@ use nix::sys::statfs::statfs;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use uuid::Uuid;
 
+use crate::fault::crash_point;
+
 /// In the file's header, so that nobody else's database is taken for ours: "duct".
 const APPLICATION_ID: i32 = 0x6475_6374;
 
@@ -87,8 +89,7 @@ pub(super) fn read_only(path: &Path) -> Result<Connection, OpenError> {
 /// An empty file of mode 0600; SQLite gives its companions the same.
 fn create(path: &Path) -> Result<i64, OpenError> {
     let io_error = |source| OpenError::Io { path: path.to_owned(), source };
-    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(io_error)?;
-    file.sync_all().map_err(io_error)?;
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(io_error)?;
     // The name itself must survive a power cut as well.
     let dir = path.parent().unwrap_or(Path::new("."));
     std::fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(io_error)?;
@@ -220,7 +221,10 @@ fn migrate(connection: &mut Connection, found: i64) -> rusqlite::Result<()> {
         tx.pragma_update(None, "application_id", APPLICATION_ID)?;
     }
     tx.pragma_update(None, "user_version", KNOWN)?;
-    tx.commit()
+    crash_point!("migrate.uncommitted");
+    tx.commit()?;
+    crash_point!("migrate.committed");
+    Ok(())
 }
 
 /// A database of our schema that is gone with its connection.

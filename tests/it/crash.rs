@@ -28,6 +28,8 @@ fn a_job_in_flight_is_recovered_and_its_stray_processes_are_killed() {
     assert!(strays.len() >= 3, "leader, child and the one that left the group are still there: {strays:?}");
     assert!(strays.contains(&site.read("left").parse().unwrap()));
     assert_eq!(site.job(&id)["status"], "running");
+    let status = site.cli(["status", "--json"]).expect_code(0).json();
+    assert_eq!((&status["running"], &status["queue"]["running"]), (&json!(false), &json!(1)));
 
     site.touch("go");
     let daemon = site.start();
@@ -79,6 +81,20 @@ fn a_scheduled_job_that_was_interrupted_does_not_stop_its_schedule() {
     site.wait_rows("SELECT 1 FROM job_queue WHERE status = 'succeeded' AND submitted_by = 'scheduler'");
     daemon.stop();
     assert_eq!(site.count("SELECT count(*) FROM job_queue WHERE status = 'dead'"), 1);
+}
+
+#[test]
+fn the_job_of_a_killed_run_is_recovered_too() {
+    let site = Site::with(Plugin::sh("work", GATED));
+    let mut run = site.spawn(["run", "work"]);
+    site.wait_file("ready");
+    run.kill();
+    site.touch("go");
+    let daemon = site.start();
+    let job = site.wait_rows("SELECT * FROM job_queue WHERE status = 'succeeded'").remove(0);
+    daemon.wait_log("WARN", "job was interrupted, back on the queue");
+    daemon.stop();
+    assert_eq!((&job["attempt"], &job["submitted_by"]), (&json!(2), &json!("cli")));
 }
 
 #[test]

@@ -30,7 +30,7 @@ fn a_run_without_daemon_holds_the_lock_until_its_job_has_ended() {
     site.wait_file("started");
     for arguments in [&["run", "work"][..], &["run", "work", "--detach"], &["start"]] {
         let refused = site.cli(arguments).expect_code(1);
-        assert!(refused.stderr.contains(&format!("ductile run (PID {})", first.pid())), "{refused:?}");
+        assert!(refused.stderr.contains(&format!("`ductile run` (PID {})", first.pid())), "{refused:?}");
         assert_eq!(refused.stderr.lines().count(), 1, "{refused:?}");
         assert_eq!(refused.stdout, "");
     }

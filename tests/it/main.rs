@@ -3,14 +3,21 @@
 #![allow(clippy::unwrap_used)]
 
 mod cli;
+mod cost;
 mod crash;
+#[cfg(feature = "fault-injection")]
+mod crash_walk;
 mod hostile;
 mod limits;
 mod lock;
 mod plugins;
+#[cfg(feature = "fault-injection")]
+mod power_loss;
 mod refusal;
 mod run;
 mod schedule;
 mod shutdown;
 mod support;
+mod tidy;
 mod timeout;
+mod wake;

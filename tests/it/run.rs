@@ -45,7 +45,7 @@ fn without_daemon_a_failing_job_is_tried_once_and_says_when_again() {
     for wait in [None, Some("--wait")] {
         let site = Site::with(Plugin::sh("work", "echo x >> \"$IT/runs\"; exit 3").set("retry: {backoff_base: 1h}"));
         let ran = site.cli(["run", "work"].into_iter().chain(wait)).expect_code(1);
-        assert!(ran.stderr.contains("is tried again at ") && ran.stderr.contains("attempt 2 of 4"), "{ran:?}");
+        assert!(ran.stderr.contains("is tried again once ") && ran.stderr.contains("attempt 2 of 4"), "{ran:?}");
         assert!(ran.stderr.contains("ductile start"), "it says who will try again: {ran:?}");
         assert!(ran.stdout.contains("exit code 3"), "{ran:?}");
         assert_eq!(site.read("runs"), "x");

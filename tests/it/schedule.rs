@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Plugin, Site};
+use crate::support::{OK, Plugin, Site};
 
 const EVENT: &str = r#"echo '{"status": "ok", "state_updates": {"seen": 1}, "events": [
   {"type": "hit", "payload": {"n": 9223372036854775807}, "dedupe_key": "k1"}, {"type": "unrouted"}]}'"#;
@@ -35,18 +35,60 @@ fn a_scheduled_plugin_runs_and_its_state_and_its_run_are_kept() {
 
 #[test]
 fn a_restart_does_not_poll_again_before_the_time() {
-    let site = Site::with(Plugin::sh("slow", EVENT).set("schedule: {every: 1h}"));
+    let mut site = Site::with(Plugin::sh("a-slow", EVENT).set("schedule: {every: 1h}"));
+    // Comes after the other in each tick: once it was polled, the other was looked at.
+    site.plugin(Plugin::sh("b-quick", EVENT).set("schedule: {every: 1s}"));
     let daemon = site.start();
-    site.wait_rows("SELECT 1 FROM job_queue WHERE status = 'succeeded'");
+    site.wait_rows("SELECT 1 FROM job_queue WHERE plugin = 'a-slow' AND status = 'succeeded'");
     daemon.stop();
-    let next_run = site.row("SELECT next_run FROM schedule", ());
+    let next_run = site.row("SELECT next_run FROM schedule WHERE plugin = 'a-slow'", ());
 
     let daemon = site.start();
-    // A job that goes all the way through: by then the first tick is over.
-    site.cli(["run", "slow"]).expect_code(0);
+    site.wait_rows("SELECT 1 FROM job_queue, service WHERE plugin = 'b-quick' AND created_at > service.started_at");
     daemon.stop();
-    assert_eq!(site.count("SELECT count(*) FROM job_queue WHERE submitted_by = 'scheduler'"), 1);
-    assert_eq!(site.row("SELECT next_run FROM schedule", ()), next_run);
+    assert_eq!(site.count("SELECT count(*) FROM job_queue WHERE plugin = 'a-slow'"), 1);
+    assert_eq!(site.row("SELECT next_run FROM schedule WHERE plugin = 'a-slow'", ()), next_run);
+}
+
+#[test]
+fn no_poll_is_added_while_one_is_outstanding() {
+    let mut site =
+        Site::with(Plugin::sh("a-stuck", "exit 1").set("schedule: {every: 1s}").set("retry: {backoff_base: 1h}"));
+    site.plugin(Plugin::sh("b-quick", OK).set("schedule: {every: 1s}"));
+    let daemon = site.start();
+    site.wait_rows("SELECT 1 WHERE (SELECT count(*) FROM job_queue WHERE plugin = 'b-quick') >= 3");
+    daemon.stop();
+    let stuck = site.row("SELECT status, attempt FROM job_queue WHERE plugin = 'a-stuck'", ());
+    assert_eq!(stuck, json!({"status": "queued", "attempt": 2}));
+}
+
+#[test]
+fn a_cycle_of_routes_ends_at_the_hop_limit() {
+    let mut site = Site::with(Plugin::sh("loop", r#"echo '{"status": "ok", "events": [{"type": "again"}]}'"#));
+    site.route("loop", "again", "loop");
+    let daemon = site.start();
+    site.cli(["run", "loop"]).expect_code(0);
+    let last = site.wait_rows("SELECT * FROM job_queue WHERE status = 'dead'").remove(0);
+    daemon.stop();
+    assert_eq!(last["hops"], 33);
+    assert!(last["last_error"].as_str().unwrap().contains("32"), "{last}");
+    assert_eq!(site.count("SELECT count(*) FROM job_queue WHERE status = 'succeeded'"), 33);
+    assert_eq!(site.count("SELECT count(*) FROM job_queue"), 34);
+}
+
+#[test]
+fn a_routed_duplicate_is_dropped_and_its_parent_succeeds() {
+    let mut site = Site::with(Plugin::sh("source", EVENT));
+    site.plugin(Plugin::sh("sink", OK)).route("source", "hit", "sink");
+    let daemon = site.start();
+    site.cli(["run", "source"]).expect_code(0);
+    let kept = site.wait_rows("SELECT id FROM job_queue WHERE plugin = 'sink' AND status = 'succeeded'").remove(0);
+    site.cli(["run", "source"]).expect_code(0);
+    let logged = daemon.wait_log("INFO", "duplicate not enqueued");
+    daemon.stop();
+    assert_eq!((&logged["dedupe_key"], &logged["existing_job_id"]), (&json!("k1"), &kept["id"]));
+    assert_eq!(site.count("SELECT count(*) FROM job_queue WHERE plugin = 'sink'"), 1);
+    assert_eq!(site.count("SELECT count(*) FROM job_queue WHERE plugin = 'source' AND status = 'succeeded'"), 2);
 }
 
 #[test]
@@ -81,7 +123,7 @@ fn an_event_becomes_a_job_of_the_routed_plugin_with_its_origin() {
 fn every_matching_route_makes_a_job() {
     let mut site = Site::with(Plugin::sh("source", EVENT));
     for sink in ["a", "b", "c"] {
-        site.plugin(Plugin::sh(sink, crate::support::OK));
+        site.plugin(Plugin::sh(sink, OK));
     }
     site.route("source", "hit", "a").route("source", "hit", "b").route("source", "other", "c");
     let daemon = site.start();

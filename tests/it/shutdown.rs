@@ -132,3 +132,16 @@ fn a_retry_that_waits_does_not_keep_the_daemon() {
     daemon.stop();
     assert_eq!(site.count("SELECT count(*) FROM job_queue WHERE next_retry_at IS NOT NULL"), 1);
 }
+
+#[test]
+fn a_run_that_waits_is_told_the_result_by_a_daemon_that_stops() {
+    let site = Site::with(Plugin::sh("work", GATED));
+    let daemon = site.start();
+    let run = site.spawn(["run", "work", "--wait"]);
+    site.wait_file("started");
+    daemon.signal(Signal::SIGTERM);
+    daemon.wait_log("INFO", "stopping");
+    site.touch("go");
+    daemon.end();
+    run.wait().expect_code(0).expect_stdout("work poll  succeeded");
+}

@@ -93,7 +93,8 @@ async fn a_lock_held_elsewhere_is_waited_for() {
     let other = Connection::open(&path).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let mut tries = 0;
-    let write = db.write_until_done("test", || {
+    let never = CancellationToken::new();
+    let write = db.write_until_done("test", &never, || {
         tries += 1;
         |tx: &Tx<'_>| -> Result<i32, Error> { Ok(tx.query_row("SELECT 1", [], |row| row.get(0))?) }
     });

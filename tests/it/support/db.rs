@@ -69,7 +69,7 @@ impl Site {
         let connection = Connection::open_with_flags(self.database(), flags)?;
         connection.busy_timeout(std::time::Duration::from_secs(10))?;
         let mut statement = connection.prepare(sql)?;
-        let columns: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+        let columns: Vec<String> = statement.column_names().map(str::to_owned).collect();
         let rows = statement.query_map(parameters, |row| {
             let cell = |(index, name): (usize, &String)| Ok((name.clone(), json(row.get_ref(index)?)));
             Ok(Value::Object(columns.iter().enumerate().map(cell).collect::<rusqlite::Result<_>>()?))

@@ -17,7 +17,6 @@ pub(crate) struct Plugin {
     pub(super) name: String,
     script: String,
     commands: String,
-    manifest: String,
     pub(super) settings: Vec<String>,
     pub(super) env: BTreeMap<String, String>,
 }
@@ -25,8 +24,8 @@ pub(crate) struct Plugin {
 impl Plugin {
     fn new(name: &str, script: String) -> Self {
         let commands = "poll, handle".to_owned();
-        let (name, manifest) = (name.to_owned(), String::new());
-        Self { name, script, commands, manifest, settings: Vec::new(), env: BTreeMap::new() }
+        let name = name.to_owned();
+        Self { name, script, commands, settings: Vec::new(), env: BTreeMap::new() }
     }
 
     /// A POSIX shell script.
@@ -51,12 +50,6 @@ impl Plugin {
         self
     }
 
-    /// A line more of the manifest.
-    pub(crate) fn manifest(mut self, line: &str) -> Self {
-        self.manifest = format!("{}{line}\n", self.manifest);
-        self
-    }
-
     /// A line of `plugins.<name>`, such as `retry: {max_attempts: 1}`.
     pub(crate) fn set(mut self, line: &str) -> Self {
         self.settings.push(line.to_owned());
@@ -72,9 +65,8 @@ impl Plugin {
     pub(super) fn write(&self, plugins_dir: &Path) {
         let folder = plugins_dir.join(&self.name);
         fs::create_dir_all(&folder).unwrap();
-        let Self { name, commands, manifest, .. } = self;
-        let text =
-            format!("name: {name}\nversion: 1.0.0\nprotocol: 1\nentrypoint: run\ncommands: [{commands}]\n{manifest}");
+        let Self { name, commands, .. } = self;
+        let text = format!("name: {name}\nversion: 1.0.0\nprotocol: 1\nentrypoint: run\ncommands: [{commands}]\n");
         fs::write(folder.join("manifest.yaml"), text).unwrap();
         // Anew each time: the old one may be running.
         let entrypoint = folder.join("run");

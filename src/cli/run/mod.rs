@@ -1,7 +1,9 @@
 //! `ductile run`: one job by hand, through the daemon when there is one.
 
+mod job;
+mod report;
+
 use std::convert::Infallible;
-use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -9,26 +11,25 @@ use std::time::{Duration, Instant};
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::sync::{Notify, watch};
 use uuid::Uuid;
 
 use super::check::load_active;
 use super::error::CliError;
-use super::{logs, output, runtime};
+use super::{output, runtime};
 use crate::clock::Clock;
 use crate::command::Command;
 use crate::config::{self, Minimal, Variables};
 use crate::daemon::{DaemonError, Owned, Signals};
 use crate::dispatch::{Dispatcher, Stop};
-use crate::fault::crash_point;
-use crate::plugin::Envelope;
 use crate::queue::list::{self, Attempt};
-use crate::queue::{self, Enqueued, Job, Limits, NewJob, Status, SubmittedBy};
+use crate::queue::{Job, Limits};
 use crate::state::lock::{self, Holder, Role};
-use crate::state::publish::{self, Published};
-use crate::state::{Db, Reader, StateDir, Tx};
+use crate::state::publish;
+use crate::state::{Db, Reader, StateDir};
+use job::{enqueue, new_job, payload, runnable};
+use report::{Next, report, report_duplicate};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -71,7 +72,8 @@ pub(super) fn run(args: Args, config: Option<&Path>) -> Result<ExitCode, CliErro
     let path = config::find(config)?;
     let minimal = config::load_minimal(&path)?;
     let payload = payload(&args)?;
-    StateDir::check(&minimal.state_path)?;
+    // Before the lock is looked at: another user's cannot even be read.
+    StateDir::find(&minimal.state_path)?;
     runtime()?.block_on(async {
         let mut signals = Signals::install().map_err(DaemonError::Signals)?;
         if let Some(holder) = daemon(&minimal)? {
@@ -144,13 +146,12 @@ async fn with_daemon(
         return Ok(ExitCode::SUCCESS);
     }
     tokio::select! {
-        job = ended(&reader, id, args.wait, &minimal.state_path) => {
-            let job = job?;
-            let attempts = list::attempts(&reader, id)?;
+        ended = ended(&reader, id, args.wait, &minimal.state_path) => {
+            let (job, attempts) = ended?;
             report(args, &job, &attempts, Next::Daemon)
         }
         () = signals.stop_requested() => {
-            eprintln!("job {id} stays on the queue; see it with `ductile queue --all`");
+            output::message(format_args!("job {id} stays on the queue; see it with `ductile queue --all`"));
             Ok(ExitCode::FAILURE)
         }
     }
@@ -166,7 +167,7 @@ async fn alone(
     crate::log::start_on_stderr();
     let loaded = load_active(Some(path), &Variables::process())?;
     for warning in &loaded.warnings {
-        eprintln!("warning: {warning}");
+        output::message(format_args!("warning: {warning}"));
     }
     let active = loaded.active;
     let published = active.published();
@@ -182,7 +183,7 @@ async fn alone(
     }
     if args.detach {
         output::line(&id.to_string())?;
-        eprintln!("no daemon is running: the job waits on the queue until `ductile start`");
+        output::message("no daemon is running: the job waits on the queue until `ductile start`");
         owned.db.close().await;
         return Ok(ExitCode::SUCCESS);
     }
@@ -217,193 +218,38 @@ async fn alone(
         return Err(CliError::Failed(format!("job {id} is not on the queue any more")));
     };
     if attempts.is_empty() {
-        eprintln!("interrupted: job {id} is back on the queue, the attempt not counted");
+        output::message(format_args!("interrupted: job {id} is back on the queue, the attempt not counted"));
         return Ok(ExitCode::FAILURE);
     }
     let code = report(args, &job, &attempts, Next::Start)?;
     match children {
         0 => {}
-        1 => eprintln!("1 routed job waits on the queue until `ductile start`"),
-        _ => eprintln!("{children} routed jobs wait on the queue until `ductile start`"),
+        1 => output::message("1 routed job waits on the queue until `ductile start`"),
+        _ => output::message(format_args!("{children} routed jobs wait on the queue until `ductile start`")),
     }
     Ok(code)
-}
-
-/// The attempts that a job of the plugin gets, if the plugin can run the command.
-fn runnable(args: &Args, known: &[Published]) -> Result<u32, CliError> {
-    let name = &args.plugin;
-    let Some(plugin) = known.iter().find(|plugin| plugin.name == *name) else {
-        let names: Vec<_> = known.iter().map(|plugin| plugin.name.as_str()).collect();
-        let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
-        return Err(CliError::Usage(format!("plugin `{name}` is not configured; configured are: {names}")));
-    };
-    if !plugin.enabled {
-        return Err(CliError::Usage(format!("plugin `{name}` is disabled (`plugins.{name}.enabled`)")));
-    }
-    if let Some(error) = &plugin.error {
-        return Err(CliError::Failed(format!("plugin `{name}` is not loaded: {error}")));
-    }
-    let command = args.command;
-    if !plugin.commands.iter().any(|declared| declared == command.as_str()) {
-        let declared = plugin.commands.join(", ");
-        return Err(CliError::Usage(format!(
-            "plugin `{name}` has no command `{command}`; its manifest declares: {declared}"
-        )));
-    }
-    Ok(plugin.max_attempts)
-}
-
-/// The JSON of `--payload`, checked.
-fn payload(args: &Args) -> Result<Option<Box<RawValue>>, CliError> {
-    let event_options = args.payload.is_some() || args.event_type.is_some();
-    if args.command != Command::Handle {
-        return match event_options {
-            true => Err(CliError::Usage("--payload and --event-type are for `--command handle` only".to_owned())),
-            false => Ok(None),
-        };
-    }
-    let (text, from) = match args.payload.as_deref() {
-        None => ("{}".to_owned(), String::new()),
-        Some("-") => (io::read_to_string(io::stdin())?, "standard input".to_owned()),
-        Some(text) => match text.strip_prefix('@') {
-            Some(file) => {
-                let text = std::fs::read_to_string(file)
-                    .map_err(|error| CliError::Failed(format!("payload file `{file}` cannot be read: {error}")))?;
-                (text, format!("`{file}`"))
-            }
-            None => (text.to_owned(), "`--payload`".to_owned()),
-        },
-    };
-    let payload = RawValue::from_string(text.trim().to_owned());
-    payload.map(Some).map_err(|error| CliError::Usage(format!("{from} is not JSON: {error}")))
-}
-
-fn new_job(args: &Args, payload: Option<Box<RawValue>>, max_attempts: u32) -> NewJob {
-    let event_id = payload.is_some().then(Uuid::new_v4);
-    let payload = payload.zip(event_id).map(|(payload, event_id)| {
-        Envelope {
-            kind: args.event_type.as_deref().unwrap_or("cli"),
-            payload: &payload,
-            dedupe_key: args.dedupe_key.as_deref(),
-            source: "cli",
-            timestamp: Clock::System.now(),
-            event_id,
-        }
-        .to_json()
-    });
-    NewJob {
-        id: Uuid::now_v7(),
-        plugin: args.plugin.clone(),
-        command: args.command,
-        payload: payload.map(Into::into),
-        max_attempts,
-        submitted_by: SubmittedBy::Cli,
-        dedupe_key: args.dedupe_key.clone(),
-        parent_job_id: None,
-        source_event_id: event_id,
-        hops: 0,
-        stillborn: None,
-    }
-}
-
-/// Puts the job on the queue, unless there is one already that has succeeded: that one.
-async fn enqueue(db: &Db, job: NewJob, limits: Limits) -> Result<Option<Uuid>, CliError> {
-    let now = Clock::System.now();
-    let enqueue = move |tx: &Tx<'_>| {
-        let enqueued = queue::enqueue(tx, &job, limits, now)?;
-        crash_point!("enqueue.uncommitted");
-        Ok(enqueued)
-    };
-    let enqueued = db.write(enqueue).await?;
-    crash_point!("enqueue.committed");
-    match enqueued {
-        Enqueued::Inserted => Ok(None),
-        Enqueued::Duplicate(existing) => Ok(Some(existing)),
-        Enqueued::QueueFull => {
-            let most = limits.max_queue_depth;
-            Err(CliError::Failed(format!(
-                "the queue is full ({most} jobs, `service.max_queue_depth`); nothing was added"
-            )))
-        }
-    }
 }
 
 /// How often the database is looked at for the job's end.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// The job once its first attempt has ended; with `over`, once it has succeeded or is dead.
-async fn ended(reader: &Reader, id: Uuid, over: bool, state_path: &Path) -> Result<Job, CliError> {
+/// The job with its attempts once the first one has ended; with `over`, once it has succeeded or is dead.
+async fn ended(reader: &Reader, id: Uuid, over: bool, state_path: &Path) -> Result<(Job, Vec<Attempt>), CliError> {
     let dir = state_path.parent().unwrap_or(Path::new("/"));
     loop {
-        let Some(job) = list::job(reader, id)? else {
+        // Before the look at the job: what a daemon does last is to settle.
+        let gone = matches!(lock::holder(dir), Ok(None));
+        let Some((job, attempts)) = list::job_with_attempts(reader, id)? else {
             return Err(CliError::Failed(format!("job {id} is not on the queue any more")));
         };
-        let first_is_over = !list::attempts(reader, id)?.is_empty();
-        if job.completed_at.is_some() || (first_is_over && !over) {
-            return Ok(job);
+        if job.completed_at.is_some() || (!attempts.is_empty() && !over) {
+            return Ok((job, attempts));
         }
-        if lock::holder(dir)?.is_none() {
+        if gone {
             return Err(CliError::Failed(format!(
                 "the daemon has ended; job {id} stays on the queue until the next start"
             )));
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
-}
-
-/// Who runs what is still to be run.
-#[derive(Clone, Copy)]
-enum Next {
-    /// The daemon, when it is due.
-    Daemon,
-    /// Nobody, until a daemon is started.
-    Start,
-}
-
-#[derive(Serialize)]
-struct Report<'a> {
-    /// Whether the job is an older one, in whose favour nothing was done.
-    duplicate: bool,
-    job: &'a Job,
-    attempts: &'a [Attempt],
-}
-
-fn report_duplicate(args: &Args, reader: &Reader, existing: Uuid) -> Result<ExitCode, CliError> {
-    eprintln!("nothing to do: a job with this dedupe key has already succeeded");
-    match list::job(reader, existing)?.filter(|_| args.json) {
-        Some(job) => {
-            let attempts = list::attempts(reader, existing)?;
-            output::json(&Report { duplicate: true, job: &job, attempts: &attempts })?;
-        }
-        None => output::line(&existing.to_string())?,
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-/// Shows how the job has gone so far; success if it has succeeded.
-fn report(args: &Args, job: &Job, attempts: &[Attempt], next: Next) -> Result<ExitCode, CliError> {
-    if args.json {
-        output::json(&Report { duplicate: false, job, attempts })?;
-    } else {
-        let mut out = io::stdout().lock();
-        for attempt in attempts {
-            logs::write_attempt(&mut out, attempt)?;
-        }
-    }
-    match job.status {
-        Status::Succeeded => return Ok(ExitCode::SUCCESS),
-        Status::Dead => {
-            let reason = output::first_line(job.last_error.as_deref().unwrap_or("no reason given"));
-            eprintln!("job {} is dead after attempt {} of {}: {reason}", job.id, job.attempt, job.max_attempts);
-        }
-        Status::Queued | Status::Running => {
-            let when = match (next, job.next_retry_at) {
-                (Next::Start, _) => "once `ductile start` runs".to_owned(),
-                (Next::Daemon, Some(at)) => format!("at {}", output::local(at)),
-                (Next::Daemon, None) => "when its turn comes".to_owned(),
-            };
-            eprintln!("job {} is tried again {when}, attempt {} of {}", job.id, job.attempt, job.max_attempts);
-        }
-    }
-    Ok(ExitCode::FAILURE)
 }

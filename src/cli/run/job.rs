@@ -1,0 +1,115 @@
+//! The job that the arguments ask for, and putting it on the queue.
+
+use std::io;
+
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use super::Args;
+use crate::cli::error::CliError;
+use crate::clock::Clock;
+use crate::command::Command;
+use crate::fault::crash_point;
+use crate::plugin::Envelope;
+use crate::queue::{self, Enqueued, Limits, NewJob, SubmittedBy};
+use crate::state::publish::Published;
+use crate::state::{Db, Tx};
+
+/// The attempts that a job of the plugin gets, if the plugin can run the command.
+pub(super) fn runnable(args: &Args, known: &[Published]) -> Result<u32, CliError> {
+    let name = &args.plugin;
+    let Some(plugin) = known.iter().find(|plugin| plugin.name == *name) else {
+        let names: Vec<_> = known.iter().map(|plugin| plugin.name.as_str()).collect();
+        let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+        return Err(CliError::Usage(format!("plugin `{name}` is not configured; configured are: {names}")));
+    };
+    if !plugin.enabled {
+        return Err(CliError::Usage(format!("plugin `{name}` is disabled (`plugins.{name}.enabled`)")));
+    }
+    if let Some(error) = &plugin.error {
+        return Err(CliError::Failed(format!("plugin `{name}` is not loaded: {error}")));
+    }
+    let command = args.command;
+    if !plugin.commands.iter().any(|declared| declared == command.as_str()) {
+        let declared = plugin.commands.join(", ");
+        return Err(CliError::Usage(format!(
+            "plugin `{name}` has no command `{command}`; its manifest declares: {declared}"
+        )));
+    }
+    Ok(plugin.max_attempts)
+}
+
+/// The JSON of `--payload`, checked.
+pub(super) fn payload(args: &Args) -> Result<Option<Box<RawValue>>, CliError> {
+    let event_options = args.payload.is_some() || args.event_type.is_some();
+    if args.command != Command::Handle {
+        return match event_options {
+            true => Err(CliError::Usage("--payload and --event-type are for `--command handle` only".to_owned())),
+            false => Ok(None),
+        };
+    }
+    let (text, from) = match args.payload.as_deref() {
+        None => ("{}".to_owned(), String::new()),
+        Some("-") => (io::read_to_string(io::stdin())?, "standard input".to_owned()),
+        Some(text) => match text.strip_prefix('@') {
+            Some(file) => {
+                let text = std::fs::read_to_string(file)
+                    .map_err(|error| CliError::Failed(format!("payload file `{file}` cannot be read: {error}")))?;
+                (text, format!("`{file}`"))
+            }
+            None => (text.to_owned(), "`--payload`".to_owned()),
+        },
+    };
+    let payload = RawValue::from_string(text.trim().to_owned());
+    payload.map(Some).map_err(|error| CliError::Usage(format!("{from} is not JSON: {error}")))
+}
+
+pub(super) fn new_job(args: &Args, payload: Option<Box<RawValue>>, max_attempts: u32) -> NewJob {
+    let event_id = payload.is_some().then(Uuid::new_v4);
+    let payload = payload.zip(event_id).map(|(payload, event_id)| {
+        Envelope {
+            kind: args.event_type.as_deref().unwrap_or("cli"),
+            payload: &payload,
+            dedupe_key: args.dedupe_key.as_deref(),
+            source: "cli",
+            timestamp: Clock::System.now(),
+            event_id,
+        }
+        .to_json()
+    });
+    NewJob {
+        id: Uuid::now_v7(),
+        plugin: args.plugin.clone(),
+        command: args.command,
+        payload: payload.map(Into::into),
+        max_attempts,
+        submitted_by: SubmittedBy::Cli,
+        dedupe_key: args.dedupe_key.clone(),
+        parent_job_id: None,
+        source_event_id: event_id,
+        hops: 0,
+        stillborn: None,
+    }
+}
+
+/// Puts the job on the queue, unless there is one already that has succeeded: that one.
+pub(super) async fn enqueue(db: &Db, job: NewJob, limits: Limits) -> Result<Option<Uuid>, CliError> {
+    let now = Clock::System.now();
+    let enqueue = move |tx: &Tx<'_>| {
+        let enqueued = queue::enqueue(tx, &job, limits, now)?;
+        crash_point!("enqueue.uncommitted");
+        Ok(enqueued)
+    };
+    let enqueued = db.write(enqueue).await?;
+    crash_point!("enqueue.committed");
+    match enqueued {
+        Enqueued::Inserted => Ok(None),
+        Enqueued::Duplicate(existing) => Ok(Some(existing)),
+        Enqueued::QueueFull => {
+            let most = limits.max_queue_depth;
+            Err(CliError::Failed(format!(
+                "the queue is full ({most} jobs, `service.max_queue_depth`); nothing was added"
+            )))
+        }
+    }
+}
