@@ -1,8 +1,6 @@
 //! The serial dispatcher: claim a job, run its plugin, settle it and claim the next in one commit.
 
 mod lifecycle;
-#[cfg(test)]
-mod model;
 mod outcome;
 mod recover;
 mod settle;
@@ -301,3 +299,6 @@ fn failed_attempt(error: String, retryable: bool) -> Attempt {
         signal: None,
     }
 }
+
+#[cfg(test)]
+mod model;
