@@ -1,7 +1,9 @@
 //! Where events go: a pure function from routes, a job and its events to the jobs they cause.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
+use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::clock::Timestamp;
@@ -23,16 +25,16 @@ pub struct Producer<'a> {
 
 /// The jobs that `events` cause, in the order of the events, then of the routes.
 ///
-/// Event ids are UUIDv5 of the job's id and the event's index, so that they are the same whenever they are made.
+/// Each event is dropped when its jobs are made: ten megabytes are not held twice. Event ids are UUIDv5 of the job's id and the event's index, so that they are the same whenever they are made.
 pub fn route<'r>(
     routes: impl Iterator<Item = &'r Route> + Clone,
     producer: Producer<'_>,
-    events: &[Event],
+    events: Vec<Event>,
     max_attempts: impl Fn(&str) -> u32,
     now: Timestamp,
 ) -> Vec<NewJob> {
     let mut children = Vec::new();
-    for (index, event) in events.iter().enumerate() {
+    for (index, event) in events.into_iter().enumerate() {
         let matching = routes.clone().filter(|route| route.from == producer.plugin && route.event_type == event.kind);
         let targets: BTreeSet<&str> = matching.clone().map(|route| route.to.as_str()).collect();
         if targets.is_empty() {
@@ -40,7 +42,7 @@ pub fn route<'r>(
             continue;
         }
         let event_id = Uuid::new_v5(&producer.job_id, index.to_string().as_bytes());
-        let payload = Envelope {
+        let payload: Arc<RawValue> = Envelope {
             kind: &event.kind,
             payload: &event.payload,
             dedupe_key: event.dedupe_key.as_deref(),
@@ -48,12 +50,13 @@ pub fn route<'r>(
             timestamp: now,
             event_id,
         }
-        .to_json();
+        .to_json()
+        .into();
         let mut left = targets;
         for target in matching.map(|route| route.to.as_str()) {
             // Two identical routes count once.
             if left.remove(target) {
-                children.push(child(producer, event, event_id, payload.clone(), target, max_attempts(target)));
+                children.push(child(producer, &event, event_id, Arc::clone(&payload), target, max_attempts(target)));
             }
         }
     }
@@ -64,7 +67,7 @@ fn child(
     producer: Producer<'_>,
     event: &Event,
     event_id: Uuid,
-    payload: Box<serde_json::value::RawValue>,
+    payload: Arc<RawValue>,
     target: &str,
     max_attempts: u32,
 ) -> NewJob {

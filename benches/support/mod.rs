@@ -137,7 +137,7 @@ pub fn job(plugin: &str, payload_bytes: usize) -> NewJob {
         id: Uuid::now_v7(),
         plugin: plugin.to_owned(),
         command: ductile::command::Command::Handle,
-        payload: Some(RawValue::from_string(payload).expect("it is JSON")),
+        payload: Some(RawValue::from_string(payload).expect("it is JSON").into()),
         max_attempts: 4,
         submitted_by: SubmittedBy::Cli,
         dedupe_key: None,

@@ -152,7 +152,7 @@ impl Dispatcher {
 
     /// Runs one attempt to its end on disk; with `claim_next`, the same commit claims the next job.
     async fn execute(&mut self, work: Work, claim_next: bool) -> Result<(Transition, Option<Box<Work>>), Error> {
-        let Work { claimed, state, active } = work;
+        let Work { mut claimed, state, active } = work;
         let job = claimed.job();
         tracing::info!(
             plugin = job.plugin,
@@ -162,7 +162,7 @@ impl Dispatcher {
             "job started"
         );
         let started = Instant::now();
-        let attempt = self.attempt(&claimed, state, &active).await;
+        let attempt = self.attempt(&mut claimed, state, &active).await;
         let duration = started.elapsed();
         outcome::log_output(&claimed, &attempt);
         let settlement = self.settlement(claimed, active, attempt, duration);
@@ -172,7 +172,8 @@ impl Dispatcher {
     }
 
     /// The plugin's part, in a task without the job: its panic is an outcome like any other.
-    async fn attempt(&self, claimed: &Claimed, state: Box<RawValue>, active: &Active) -> Attempt {
+    async fn attempt(&self, claimed: &mut Claimed, state: Box<RawValue>, active: &Active) -> Attempt {
+        let payload = claimed.take_payload();
         let job = claimed.job();
         let Some(plugin) = active.registry.runnable(&job.plugin) else {
             return failed_attempt(format!("plugin `{}` is not loaded", job.plugin), true);
@@ -180,7 +181,7 @@ impl Dispatcher {
         if self.stop.claiming.is_cancelled() {
             return Attempt { outcome: Outcome::Interrupted, ..failed_attempt(String::new(), true) };
         }
-        let event = match claimed.payload().map(|payload| RawValue::from_string(payload.to_owned())) {
+        let event = match payload.map(RawValue::from_string) {
             Some(Err(error)) => return failed_attempt(format!("the job's payload is not JSON: {error}"), false),
             event => event.and_then(Result::ok),
         };
@@ -199,14 +200,14 @@ impl Dispatcher {
     ) -> Settlement {
         let now = self.clock.now();
         let job = claimed.job();
-        let (ended, effects) = match attempt.outcome {
+        let (ended, mut effects) = match attempt.outcome {
             Outcome::Succeeded(effects) => (Ended::Succeeded, Some(effects)),
             Outcome::Failed { error, retryable } => (Ended::Failed { error, retryable }, None),
             Outcome::TimedOut { error } => (Ended::TimedOut { error }, None),
             Outcome::Interrupted => (Ended::Interrupted, None),
         };
         let producer = Producer { job_id: job.id, plugin: &job.plugin, hops: job.hops };
-        let events = effects.as_ref().map_or(&[][..], |effects| &effects.events);
+        let events = effects.as_mut().map_or_else(Vec::new, |effects| std::mem::take(&mut effects.events));
         let children = router::route(active.routes(), producer, events, |plugin| active.max_attempts(plugin), now);
         let attempted = Attempted {
             duration_ms: u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
@@ -298,3 +299,6 @@ fn failed_attempt(error: String, retryable: bool) -> Attempt {
         signal: None,
     }
 }
+
+#[cfg(test)]
+mod model;

@@ -22,9 +22,9 @@ impl Claimed {
         &self.job
     }
 
-    /// The job's payload, JSON text.
-    pub fn payload(&self) -> Option<&str> {
-        self.payload.as_deref()
+    /// The job's payload, JSON text; once, so that its megabytes are not kept while the plugin runs.
+    pub fn take_payload(&mut self) -> Option<String> {
+        self.payload.take()
     }
 }
 

@@ -1,5 +1,7 @@
 //! What a job is.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
@@ -14,8 +16,8 @@ pub struct NewJob {
     pub id: Uuid,
     pub plugin: String,
     pub command: Command,
-    /// For `handle` the whole event; nothing for the others.
-    pub payload: Option<Box<RawValue>>,
+    /// For `handle` the whole event; nothing for the others. Shared, as an event of megabytes may go to many plugins.
+    pub payload: Option<Arc<RawValue>>,
     /// Of the target plugin, whoever produced the job.
     pub max_attempts: u32,
     pub submitted_by: SubmittedBy,

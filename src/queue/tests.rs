@@ -20,7 +20,7 @@ fn job(plugin: &str) -> NewJob {
         id: Uuid::now_v7(),
         plugin: plugin.to_owned(),
         command: Command::Handle,
-        payload: Some(RawValue::from_string(r#"{"n":1}"#.to_owned()).unwrap()),
+        payload: Some(RawValue::from_string(r#"{"n":1}"#.to_owned()).unwrap().into()),
         max_attempts: 4,
         submitted_by: SubmittedBy::Cli,
         dedupe_key: None,
@@ -131,8 +131,8 @@ fn plugins_that_may_not_run_are_passed_over_however_many_jobs_they_have() {
 fn an_attempt_is_finished_once() {
     let queue = Queue::new();
     let id = queue.add("a");
-    let claimed = queue.claim(at(0)).unwrap();
-    assert_eq!(claimed.payload(), Some(r#"{"n":1}"#));
+    let mut claimed = queue.claim(at(0)).unwrap();
+    assert_eq!(claimed.take_payload().as_deref(), Some(r#"{"n":1}"#));
     queue.finish(&claimed, &retry_at(None), at(1)).unwrap();
     for transition in [Transition::Succeeded, dead(), retry_at(None), Transition::Requeued] {
         assert!(matches!(queue.finish(&claimed, &transition, at(2)), Err(Error::Conflict(_))));

@@ -7,6 +7,7 @@ mod cost;
 mod crash;
 #[cfg(feature = "fault-injection")]
 mod crash_walk;
+mod hostile;
 mod limits;
 mod lock;
 mod plugins;

@@ -81,7 +81,7 @@ pub(super) fn new_job(args: &Args, payload: Option<Box<RawValue>>, max_attempts:
         id: Uuid::now_v7(),
         plugin: args.plugin.clone(),
         command: args.command,
-        payload,
+        payload: payload.map(Into::into),
         max_attempts,
         submitted_by: SubmittedBy::Cli,
         dedupe_key: args.dedupe_key.clone(),
