@@ -3,6 +3,9 @@
 //!
 //! The state dir is an ext4 file system of its own, in a file on a loop device. The cut is `FS_IOC_SHUTDOWN` without
 //! flushing the journal: whatever the kernel had not put on the disk by then is gone. Only root can do this.
+//!
+//! The cut is not one moment as in nature: while the call runs, ext4 lets some `fdatasync` succeed whose data are lost
+//! (so do plain writes, without SQLite). Hence only what was printed before the call counts as acknowledged.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
