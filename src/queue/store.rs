@@ -30,7 +30,8 @@ pub(super) const OLDEST_QUEUED: &str = "SELECT seq FROM job_queue \
 pub(super) const DEPTH: &str = "SELECT count(*) FROM job_queue WHERE status = 'queued'";
 pub(super) const RELEASE_DUE: &str = "UPDATE job_queue SET next_retry_at = NULL, retry_set_at = NULL \
      WHERE next_retry_at IS NOT NULL AND next_retry_at <= ?1";
-pub(super) const NEXT_RETRY: &str = "SELECT min(next_retry_at) FROM job_queue WHERE next_retry_at IS NOT NULL";
+pub(super) const NEXT_RETRY: &str = "SELECT next_retry_at FROM job_queue \
+     WHERE next_retry_at IS NOT NULL ORDER BY next_retry_at LIMIT 1";
 pub(super) const HEAD: &str = "SELECT seq, plugin FROM job_queue \
      WHERE status = 'queued' AND (next_retry_at IS NOT NULL) = 0 ORDER BY seq LIMIT ?1";
 pub(super) const NEXT_PLUGIN: &str = "SELECT min(plugin) FROM job_queue \
@@ -187,7 +188,7 @@ pub(super) fn release_due(tx: &Tx<'_>, now: Timestamp) -> Result<usize, Error> {
 
 /// When the next waiting retry is due.
 pub(super) fn next_retry(connection: &Connection) -> Result<Option<Timestamp>, Error> {
-    let at: Option<Text<_>> = connection.prepare_cached(NEXT_RETRY)?.query_row([], |row| row.get(0))?;
+    let at: Option<Text<_>> = connection.prepare_cached(NEXT_RETRY)?.query_row([], |row| row.get(0)).optional()?;
     Ok(at.map(|at| at.0))
 }
 
