@@ -67,3 +67,17 @@ fn everything_in_the_state_dir_is_for_its_owner_only() {
     }
     daemon.stop();
 }
+
+#[test]
+fn a_daemon_whose_lock_or_database_was_deleted_ends_and_says_so() {
+    for file in ["ductile.lock", "ductile.db"] {
+        let site = Site::with(Plugin::sh("work", OK));
+        let daemon = site.start();
+        let lost = site.state_dir().join(file);
+        std::fs::remove_file(&lost).unwrap();
+        let ended = daemon.0.wait();
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        assert!(ended.stderr.contains(&format!("`{}` was deleted or replaced", lost.display())), "{ended:?}");
+        assert!(ended.stdout.contains("was deleted or replaced"), "the log has it too: {ended:?}");
+    }
+}
