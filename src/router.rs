@@ -1,6 +1,5 @@
 //! Where events go: a pure function from routes, a job and its events to the jobs they cause.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::value::RawValue;
@@ -25,7 +24,8 @@ pub struct Producer<'a> {
 
 /// The jobs that `events` cause, in the order of the events, then of the routes.
 ///
-/// Each event is dropped when its jobs are made: ten megabytes are not held twice. Event ids are UUIDv5 of the job's id and the event's index, so that they are the same whenever they are made.
+/// Each event is dropped when its jobs are made: ten megabytes are not held twice. Event ids are UUIDv5 of the job's id
+/// and the event's index, so that they are the same whenever they are made.
 pub fn route<'r>(
     routes: impl Iterator<Item = &'r Route> + Clone,
     producer: Producer<'_>,
@@ -35,9 +35,10 @@ pub fn route<'r>(
 ) -> Vec<NewJob> {
     let mut children = Vec::new();
     for (index, event) in events.into_iter().enumerate() {
-        let matching = routes.clone().filter(|route| route.from == producer.plugin && route.event_type == event.kind);
-        let targets: BTreeSet<&str> = matching.clone().map(|route| route.to.as_str()).collect();
-        if targets.is_empty() {
+        // No two of them are identical: a configuration counts those once.
+        let matching = |route: &&Route| route.from == producer.plugin && route.event_type == event.kind;
+        let mut targets = routes.clone().filter(matching).map(|route| route.to.as_str()).peekable();
+        if targets.peek().is_none() {
             tracing::debug!(plugin = producer.plugin, event_type = event.kind, "event has no route, dropped");
             continue;
         }
@@ -52,13 +53,9 @@ pub fn route<'r>(
         }
         .to_json()
         .into();
-        let mut left = targets;
-        for target in matching.map(|route| route.to.as_str()) {
-            // Two identical routes count once.
-            if left.remove(target) {
-                children.push(child(producer, &event, event_id, Arc::clone(&payload), target, max_attempts(target)));
-            }
-        }
+        children.extend(
+            targets.map(|target| child(producer, &event, event_id, Arc::clone(&payload), target, max_attempts(target))),
+        );
     }
     children
 }
@@ -73,17 +70,13 @@ fn child(
 ) -> NewJob {
     let hops = producer.hops.saturating_add(1);
     NewJob {
-        id: Uuid::now_v7(),
-        plugin: target.to_owned(),
-        command: Command::Handle,
         payload: Some(payload),
-        max_attempts,
-        submitted_by: SubmittedBy::Route,
         dedupe_key: event.dedupe_key.clone(),
         parent_job_id: Some(producer.job_id),
         source_event_id: Some(event_id),
         hops,
         stillborn: (hops > MAX_HOPS)
             .then(|| format!("more than {MAX_HOPS} hops from its root job; is there a cycle of routes?")),
+        ..NewJob::new(target, Command::Handle, SubmittedBy::Route, max_attempts)
     }
 }

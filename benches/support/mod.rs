@@ -3,11 +3,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process;
 use std::sync::Arc;
 
 use ductile::active::Active;
 use ductile::clock::Clock;
+use ductile::command::Command;
 use ductile::config::{self, Variables};
 use ductile::dispatch::{Dispatcher, Stop};
 use ductile::plugin::Registry;
@@ -18,7 +19,6 @@ use rand::rngs::StdRng;
 use serde_json::value::RawValue;
 use tempfile::TempDir;
 use tokio::sync::{Notify, watch};
-use uuid::Uuid;
 
 /// A gateway's files and its parts.
 pub struct Gateway {
@@ -133,26 +133,15 @@ impl Gateway {
 pub fn job(plugin: &str, payload_bytes: usize) -> NewJob {
     let text = "x".repeat(payload_bytes.saturating_sub(r#"{"type":"bench","payload":""}"#.len()));
     let payload = format!(r#"{{"type":"bench","payload":"{text}"}}"#);
-    NewJob {
-        id: Uuid::now_v7(),
-        plugin: plugin.to_owned(),
-        command: ductile::command::Command::Handle,
-        payload: Some(RawValue::from_string(payload).expect("it is JSON").into()),
-        max_attempts: 4,
-        submitted_by: SubmittedBy::Cli,
-        dedupe_key: None,
-        parent_job_id: None,
-        source_event_id: None,
-        hops: 0,
-        stillborn: None,
-    }
+    let payload = RawValue::from_string(payload).expect("it is JSON");
+    NewJob { payload: Some(payload.into()), ..NewJob::new(plugin, Command::Handle, SubmittedBy::Cli, 4) }
 }
 
 /// `noop.c`, static where the C library allows it.
 pub fn compile(to: &Path) {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/noop.c");
     let compile = |options: &[&str]| {
-        let status = Command::new("cc").args(options).arg("-o").arg(to).arg(&source).status();
+        let status = process::Command::new("cc").args(options).arg("-o").arg(to).arg(&source).status();
         status.expect("a C compiler, `cc`").success()
     };
     assert!(compile(&["-O2", "-static"]) || compile(&["-O2"]), "noop.c compiles");

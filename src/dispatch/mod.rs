@@ -55,7 +55,8 @@ pub struct Dispatcher {
 #[derive(Debug)]
 struct Work {
     claimed: Claimed,
-    state: Box<RawValue>,
+    /// The plugin's state, JSON text.
+    state: String,
     active: Arc<Active>,
 }
 
@@ -81,7 +82,15 @@ impl Dispatcher {
                     None => return Ok(()),
                 },
             };
-            (_, next) = self.execute(*work, true).await?;
+            next = match self.execute(*work, true).await {
+                Ok((_, next)) => next,
+                // A bug, or an operator who has changed the row: nothing was written, and the other jobs go on.
+                Err(Error::Conflict(reason)) => {
+                    tracing::error!(reason, "attempt not settled: please report this");
+                    None
+                }
+                Err(error) => return Err(error),
+            };
         }
     }
 
@@ -172,7 +181,7 @@ impl Dispatcher {
     }
 
     /// The plugin's part, in a task without the job: its panic is an outcome like any other.
-    async fn attempt(&self, claimed: &mut Claimed, state: Box<RawValue>, active: &Active) -> Attempt {
+    async fn attempt(&self, claimed: &mut Claimed, state: String, active: &Active) -> Attempt {
         let payload = claimed.take_payload();
         let job = claimed.job();
         let Some(plugin) = active.registry.runnable(&job.plugin) else {
@@ -184,6 +193,11 @@ impl Dispatcher {
         let event = match payload.map(RawValue::from_string) {
             Some(Err(error)) => return failed_attempt(format!("the job's payload is not JSON: {error}"), false),
             event => event.and_then(Result::ok),
+        };
+        // Nobody but `plugin_state` writes it, or an operator by hand.
+        let state = match RawValue::from_string(state) {
+            Ok(state) => state,
+            Err(error) => return failed_attempt(format!("the plugin's stored state is not JSON: {error}"), false),
         };
         let call =
             Call { job_id: job.id, instance: self.instance, command: job.command, state, event, now: self.clock.now() };

@@ -89,18 +89,13 @@ impl World {
 
     fn new_job(&mut self, wanted: &Wanted, parent: Option<(Uuid, u32)>) -> NewJob {
         self.ids += 1;
+        let submitted_by = if parent.is_some() { SubmittedBy::Route } else { SubmittedBy::Cli };
         NewJob {
             id: Uuid::from_u128(self.ids),
-            plugin: PLUGINS[wanted.plugin].to_owned(),
-            command: Command::Handle,
-            payload: None,
-            max_attempts: wanted.max_attempts,
-            submitted_by: if parent.is_some() { SubmittedBy::Route } else { SubmittedBy::Cli },
             dedupe_key: wanted.key.map(|key| KEYS[key].to_owned()),
             parent_job_id: parent.map(|parent| parent.0),
-            source_event_id: None,
             hops: parent.map_or(0, |parent| parent.1 + 1),
-            stillborn: None,
+            ..NewJob::new(PLUGINS[wanted.plugin], Command::Handle, submitted_by, wanted.max_attempts)
         }
     }
 

@@ -30,6 +30,25 @@ pub struct NewJob {
     pub stillborn: Option<String>,
 }
 
+impl NewJob {
+    /// A root without payload and key.
+    pub fn new(plugin: &str, command: Command, submitted_by: SubmittedBy, max_attempts: u32) -> Self {
+        Self {
+            id: Uuid::now_v7(),
+            plugin: plugin.to_owned(),
+            command,
+            payload: None,
+            max_attempts,
+            submitted_by,
+            dedupe_key: None,
+            parent_job_id: None,
+            source_event_id: None,
+            hops: 0,
+            stillborn: None,
+        }
+    }
+}
+
 /// A row of `job_queue`.
 #[derive(Debug, Clone, Serialize)]
 pub struct Job {

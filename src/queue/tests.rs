@@ -16,19 +16,8 @@ fn at(seconds: i64) -> Timestamp {
 }
 
 fn job(plugin: &str) -> NewJob {
-    NewJob {
-        id: Uuid::now_v7(),
-        plugin: plugin.to_owned(),
-        command: Command::Handle,
-        payload: Some(RawValue::from_string(r#"{"n":1}"#.to_owned()).unwrap().into()),
-        max_attempts: 4,
-        submitted_by: SubmittedBy::Cli,
-        dedupe_key: None,
-        parent_job_id: None,
-        source_event_id: None,
-        hops: 0,
-        stillborn: None,
-    }
+    let payload = RawValue::from_string(r#"{"n":1}"#.to_owned()).unwrap();
+    NewJob { payload: Some(payload.into()), ..NewJob::new(plugin, Command::Handle, SubmittedBy::Cli, 4) }
 }
 
 fn keyed(plugin: &str, key: &str) -> NewJob {

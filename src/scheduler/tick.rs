@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use chrono::TimeZone;
 use rand::{Rng, RngExt};
 use rusqlite::Connection;
-use uuid::Uuid;
 
 use super::schedule::{hash, into_window, next_run};
 use super::store::{self, Scheduled};
@@ -119,7 +118,8 @@ pub fn tick<Z: TimeZone>(
             tracing::debug!(plugin, "poll is due, but enough of them are outstanding");
             continue;
         }
-        match queue::enqueue(tx, &poll(&plugin, plan), limits, now)? {
+        let poll = NewJob::new(&plugin, Command::Poll, SubmittedBy::Scheduler, plan.max_attempts);
+        match queue::enqueue(tx, &poll, limits, now)? {
             Enqueued::Inserted => {
                 reanchor(tx, row, plan, zone, now, rng)?;
                 ticked.enqueued.push(plugin);
@@ -167,20 +167,4 @@ fn reanchor<Z: TimeZone>(
 ) -> Result<(), Error> {
     let next_run = Some(next_run(&plan.schedule, zone, now, rng.random()));
     store::put(tx, &Scheduled { anchor: Some(now), next_run, ..row })
-}
-
-fn poll(plugin: &str, plan: &Plan) -> NewJob {
-    NewJob {
-        id: Uuid::now_v7(),
-        plugin: plugin.to_owned(),
-        command: Command::Poll,
-        payload: None,
-        max_attempts: plan.max_attempts,
-        submitted_by: SubmittedBy::Scheduler,
-        dedupe_key: None,
-        parent_job_id: None,
-        source_event_id: None,
-        hops: 0,
-        stillborn: None,
-    }
 }

@@ -20,17 +20,16 @@ pub struct Merged<'p> {
     state: String,
 }
 
-/// The object of a plugin, `{}` when there is none yet.
+/// The object of a plugin as JSON text, `{}` when there is none yet.
 ///
 /// # Errors
 /// When the database cannot be read.
-pub fn read(connection: &Connection, plugin: &str) -> Result<Box<RawValue>, Error> {
+pub fn read(connection: &Connection, plugin: &str) -> Result<String, Error> {
     let text: Option<String> = connection
         .prepare_cached("SELECT state FROM plugin_state WHERE plugin_name = ?1")?
         .query_row([plugin], |row| row.get(0))
         .optional()?;
-    RawValue::from_string(text.unwrap_or_else(|| "{}".to_owned()))
-        .map_err(|error| Error::Conflict(format!("the stored state of plugin `{plugin}` is not JSON: {error}")))
+    Ok(text.unwrap_or_else(|| "{}".to_owned()))
 }
 
 /// What a plugin's object becomes with `updates`, key by key; `None` when that would be over [`STATE_LIMIT`].
@@ -39,7 +38,7 @@ pub fn read(connection: &Connection, plugin: &str) -> Result<Box<RawValue>, Erro
 /// When the database cannot be read.
 pub fn merge<'p>(connection: &Connection, plugin: &'p str, updates: &RawValue) -> Result<Option<Merged<'p>>, Error> {
     let current = read(connection, plugin)?;
-    let merged = merge::merge(current.get(), updates, STATE_LIMIT);
+    let merged = merge::merge(&current, updates, STATE_LIMIT);
     Ok(merged.ok().map(|state| Merged { plugin, state }))
 }
 

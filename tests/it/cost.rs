@@ -15,7 +15,6 @@ use ductile::state::{Db, Tx, publish};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use tokio::sync::{Notify, watch};
-use uuid::Uuid;
 
 use crate::support::{OK, Plugin, Site, wait_until};
 
@@ -75,19 +74,7 @@ fn commits_of_a_backlog(jobs: u64) -> u64 {
 const LOOKS: u64 = 2;
 
 fn poll() -> NewJob {
-    NewJob {
-        id: Uuid::now_v7(),
-        plugin: "noop".to_owned(),
-        command: Command::Poll,
-        payload: None,
-        max_attempts: 4,
-        submitted_by: SubmittedBy::Cli,
-        dedupe_key: None,
-        parent_job_id: None,
-        source_event_id: None,
-        hops: 0,
-        stillborn: None,
-    }
+    NewJob::new("noop", Command::Poll, SubmittedBy::Cli, 4)
 }
 
 #[test]

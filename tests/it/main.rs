@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod by_hand;
 mod cli;
 mod cost;
 mod crash;

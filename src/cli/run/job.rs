@@ -78,17 +78,10 @@ pub(super) fn new_job(args: &Args, payload: Option<Box<RawValue>>, max_attempts:
         .to_json()
     });
     NewJob {
-        id: Uuid::now_v7(),
-        plugin: args.plugin.clone(),
-        command: args.command,
         payload: payload.map(Into::into),
-        max_attempts,
-        submitted_by: SubmittedBy::Cli,
         dedupe_key: args.dedupe_key.clone(),
-        parent_job_id: None,
         source_event_id: event_id,
-        hops: 0,
-        stillborn: None,
+        ..NewJob::new(&args.plugin, args.command, SubmittedBy::Cli, max_attempts)
     }
 }
 
