@@ -63,7 +63,7 @@ fn parts(rounds: usize, per_round: usize) {
     };
     runtime.block_on(async {
         for _ in 0..2_000 {
-            db.write(step).await.expect("a step");
+            db.write_in_place(step).await.expect("a step");
         }
     });
     let (mut spawns, mut attempts, mut empty, mut steps) = (vec![], vec![], vec![], vec![]);
@@ -89,7 +89,7 @@ fn parts(rounds: usize, per_round: usize) {
         steps.push(timed(per_round, || {
             runtime.block_on(async {
                 for _ in 0..per_round {
-                    db.write(step).await.expect("a step");
+                    db.write_in_place(step).await.expect("a step");
                 }
             });
         }));

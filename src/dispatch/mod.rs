@@ -107,7 +107,7 @@ impl Dispatcher {
             crash_point!("claim_one.uncommitted");
             Ok(work)
         };
-        let work = self.db.write(work).await?;
+        let work = self.db.write_in_place(work).await?;
         crash_point!("claim_one.committed");
         match work {
             Some(work) => Ok(Some(self.execute(work, false).await?.0)),

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::sys::statfs::statfs;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use uuid::Uuid;
 
@@ -22,7 +23,7 @@ const MIGRATIONS: &[&str] = &[include_str!("schema/0001.sql")];
 const KNOWN: i64 = MIGRATIONS.len() as i64;
 
 /// How long a statement waits for another process's transaction.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A WAL larger than this is cut back to it when it is next emptied, bytes.
 const WAL_SIZE_LIMIT: u64 = 16 << 20;
@@ -185,6 +186,8 @@ fn connect(path: &Path, access: OpenFlags) -> Result<Connection, OpenError> {
         let connection = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
         connection.busy_timeout(BUSY_TIMEOUT)?;
         connection.set_prepared_statement_cache_capacity(128);
+        // Otherwise a statement whose plan could depend on a bound value, as a LIMIT, is compiled anew at each use.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         Ok(connection)
     };
     connect().map_err(|source| sqlite_error(path, source))

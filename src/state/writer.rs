@@ -1,7 +1,9 @@
-//! The writer thread: takes what is waiting, runs each closure in a savepoint, commits once, answers all.
+//! The one write connection. Its thread takes what is waiting, runs each closure in a savepoint, commits once, answers
+//! all; a caller that can do without the thread commits in place while the connection is free.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
@@ -9,6 +11,7 @@ use tokio::sync::oneshot;
 
 use super::db::Tx;
 use super::error::Error;
+use super::open::BUSY_TIMEOUT;
 use crate::log::panic_message;
 
 /// More than the webhooks that arrive during one fsync; bounds how long one commit can take.
@@ -20,7 +23,20 @@ const QUIET: Duration = Duration::from_secs(2);
 /// What the thread is asked to do.
 pub(super) enum Message {
     Write(Box<dyn Work>),
+    /// Something was written in place: the log is to be folded once it is quiet.
+    Written,
     Close(oneshot::Sender<()>),
+}
+
+/// The connection, shared by the thread and those who write in place; `None` once it is closed.
+#[derive(Debug, Clone)]
+pub(super) struct Shared(Arc<Mutex<Option<Writer>>>);
+
+#[derive(Debug)]
+struct Writer {
+    connection: Connection,
+    /// The last change since the log was folded; ticks that change nothing do not put it off.
+    changed_at: Option<Instant>,
 }
 
 /// One closure with the channel of its answer, its types hidden.
@@ -69,71 +85,142 @@ where
 }
 
 /// Starts the thread. It ends when it is told to close, or when nobody is left to send.
-pub(super) fn spawn(connection: Connection) -> std::io::Result<Sender<Message>> {
+pub(super) fn spawn(connection: Connection) -> std::io::Result<(Sender<Message>, Shared)> {
     let (sender, receiver) = mpsc::channel();
-    std::thread::Builder::new().name("db-writer".to_owned()).spawn(move || run(connection, &receiver))?;
-    Ok(sender)
+    let shared = Shared(Arc::new(Mutex::new(Some(Writer { connection, changed_at: None }))));
+    let writer = shared.clone();
+    std::thread::Builder::new().name("db-writer".to_owned()).spawn(move || writer.run(&receiver))?;
+    Ok((sender, shared))
 }
 
-fn run(connection: Connection, queue: &Receiver<Message>) {
-    let mut batch: Vec<Box<dyn Work>> = Vec::new();
-    // When the log is folded unless something is written before; ticks that change nothing do not put it off.
-    let mut fold_at: Option<Instant> = None;
-    let closing = loop {
-        let message = match fold_at {
-            Some(at) => match queue.recv_timeout(at.saturating_duration_since(Instant::now())) {
-                Err(RecvTimeoutError::Timeout) => {
-                    fold(&connection, "PASSIVE");
-                    fold_at = None;
-                    continue;
+impl Shared {
+    fn run(self, queue: &Receiver<Message>) {
+        let mut batch: Vec<Box<dyn Work>> = Vec::new();
+        let mut fold_at: Option<Instant> = None;
+        let closing = loop {
+            let mut next = match fold_at {
+                Some(at) => match queue.recv_timeout(at.saturating_duration_since(Instant::now())) {
+                    Err(RecvTimeoutError::Timeout) => {
+                        fold_at = self.with(Writer::fold_when_quiet);
+                        continue;
+                    }
+                    message => message.ok(),
+                },
+                None => queue.recv().ok(),
+            };
+            let ended = next.is_none();
+            let mut close = None;
+            while let Some(message) = next {
+                match message {
+                    Message::Write(work) => batch.push(work),
+                    Message::Written => {}
+                    Message::Close(reply) => {
+                        close = Some(reply);
+                        break;
+                    }
                 }
-                message => message.ok(),
-            },
-            None => queue.recv().ok(),
+                next = if batch.len() < MAX_BATCH { queue.try_recv().ok() } else { None };
+            }
+            if batch.is_empty() {
+                fold_at = self.with(|writer| writer.quiet_at());
+            } else {
+                let (committed, quiet_at) = self.with(|writer| (writer.commit(&mut batch), writer.quiet_at()));
+                // With the connection free again: whoever is answered may want to write in place.
+                answer(&mut batch, &committed);
+                fold_at = quiet_at;
+            }
+            if close.is_some() || ended {
+                break close;
+            }
         };
-        let mut next = message;
-        let mut close = None;
-        while let Some(message) = next {
-            match message {
-                Message::Write(work) => batch.push(work),
-                Message::Close(reply) => {
-                    close = Some(reply);
-                    break;
-                }
-            }
-            next = if batch.len() < MAX_BATCH { queue.try_recv().ok() } else { None };
+        self.close();
+        if let Some(reply) = closing {
+            let _ = reply.send(());
         }
-        let ended = batch.is_empty();
-        if !ended {
-            let changes = connection.total_changes();
-            commit(&connection, &mut batch);
-            if connection.total_changes() != changes {
-                fold_at = Some(Instant::now() + QUIET);
-            }
-        }
-        if close.is_some() || ended {
-            break close;
-        }
-    };
-    fold(&connection, "TRUNCATE");
-    if let Err((_, error)) = connection.close() {
-        tracing::error!(error = crate::log::chain(&error), "closing the database failed");
     }
-    if let Some(reply) = closing {
-        let _ = reply.send(());
+
+    /// Commits `work` on the caller's thread; gives it back when the connection is in use, here or by another process.
+    ///
+    /// Whether the thread is to be told, since this is the first change since the log was folded.
+    pub(super) fn commit_in_place(&self, work: Box<dyn Work>) -> Result<bool, Box<dyn Work>> {
+        let mut writer = match self.0.try_lock() {
+            Ok(writer) => writer,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return Err(work),
+        };
+        let Some(writer) = writer.as_mut() else { return Err(work) };
+        let folded = writer.changed_at.is_none();
+        if !writer.begin_at_once() {
+            return Err(work);
+        }
+        let mut batch = vec![work];
+        let committed = writer.finish(&mut batch);
+        answer(&mut batch, &committed);
+        Ok(folded && writer.changed_at.is_some())
+    }
+
+    /// The thread's own use of the connection, which is open as long as it runs.
+    fn with<T>(&self, work: impl FnOnce(&mut Writer) -> T) -> T {
+        let mut writer = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        work(writer.as_mut().expect("only the thread itself closes it, at its end"))
+    }
+
+    fn close(&self) {
+        let Some(writer) = self.0.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
+        fold(&writer.connection, "TRUNCATE");
+        if let Err((_, error)) = writer.connection.close() {
+            tracing::error!(error = crate::log::chain(&error), "closing the database failed");
+        }
     }
 }
 
-/// Runs a batch in one transaction. Every item is answered, and the batch is empty afterwards.
-fn commit(connection: &Connection, batch: &mut Vec<Box<dyn Work>>) {
-    let committed = transaction(connection, batch);
+impl Writer {
+    /// Runs a batch in one transaction.
+    fn commit(&mut self, batch: &mut [Box<dyn Work>]) -> Result<(), Error> {
+        execute(&self.connection, "BEGIN IMMEDIATE")?;
+        self.finish(batch)
+    }
+
+    /// Begins a transaction unless another process holds the lock: that may take seconds.
+    fn begin_at_once(&self) -> bool {
+        let waiting = |timeout| self.connection.busy_timeout(timeout);
+        let begun =
+            waiting(Duration::ZERO).and_then(|()| self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([]));
+        waiting(BUSY_TIMEOUT).is_ok() && begun.is_ok()
+    }
+
+    /// The rest of a transaction that has begun.
+    fn finish(&mut self, batch: &mut [Box<dyn Work>]) -> Result<(), Error> {
+        let changes = self.connection.total_changes();
+        let committed = transaction(&self.connection, batch);
+        if self.connection.total_changes() != changes {
+            self.changed_at = Some(Instant::now());
+        }
+        committed
+    }
+
+    fn quiet_at(&self) -> Option<Instant> {
+        self.changed_at.map(|at| at + QUIET)
+    }
+
+    /// When to ask again, if it was written to meanwhile.
+    fn fold_when_quiet(&mut self) -> Option<Instant> {
+        if self.quiet_at().is_some_and(|at| at <= Instant::now()) {
+            fold(&self.connection, "PASSIVE");
+            self.changed_at = None;
+        }
+        self.quiet_at()
+    }
+}
+
+/// Answers every item; the batch is empty afterwards.
+fn answer(batch: &mut Vec<Box<dyn Work>>, committed: &Result<(), Error>) {
     for work in batch.drain(..) {
         work.answer(committed.clone());
     }
 }
 
 fn transaction(connection: &Connection, batch: &mut [Box<dyn Work>]) -> Result<(), Error> {
-    execute(connection, "BEGIN IMMEDIATE")?;
     for work in batch.iter_mut() {
         if let Err(error) = in_savepoint(connection, work.as_mut()) {
             if !connection.is_autocommit() {

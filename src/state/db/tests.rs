@@ -104,6 +104,46 @@ async fn a_lock_held_elsewhere_is_waited_for() {
     assert!(tries >= 1);
 }
 
+/// A write that answers with the thread it ran on.
+fn runs_on(_: &Tx<'_>) -> Result<std::thread::ThreadId, Error> {
+    Ok(std::thread::current().id())
+}
+
+#[tokio::test]
+async fn a_write_in_place_runs_here_unless_the_connection_is_in_use() {
+    let Fixture { db, path, _dir } = fixture().await;
+    let here = std::thread::current().id();
+    assert_eq!(db.write_in_place(runs_on).await.unwrap(), here);
+    assert_ne!(db.write(runs_on).await.unwrap(), here);
+
+    let (release, held) = hold(&db).await;
+    let (ran_on, ()) = tokio::join!(db.write_in_place(runs_on), async { release.send(()).unwrap() });
+    assert_ne!(ran_on.unwrap(), here, "the writer thread was at work");
+    held.await.unwrap().unwrap();
+
+    let other = Connection::open(&path).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let release = async { other.execute_batch("COMMIT").unwrap() };
+    let (ran_on, ()) = tokio::join!(db.write_in_place(runs_on), release);
+    assert_ne!(ran_on.unwrap(), here, "another process was at work");
+}
+
+#[tokio::test]
+async fn a_write_in_place_that_fails_or_panics_leaves_nothing() {
+    let Fixture { db, _dir, .. } = fixture().await;
+    let panics = |tx: &Tx<'_>| -> Result<(), Error> {
+        insert(1)(tx)?;
+        panic!("on purpose")
+    };
+    assert!(matches!(db.write_in_place(panics).await, Err(Error::Panicked(_))));
+    db.write_in_place(insert(2)).await.unwrap();
+    assert!(matches!(db.write_in_place(insert(2)).await, Err(Error::Refused(_))));
+    assert_eq!(all(&db), [2]);
+    let clone = db.clone();
+    db.close().await;
+    assert!(matches!(clone.write_in_place(insert(3)).await, Err(Error::Closed)));
+}
+
 #[tokio::test]
 async fn closing_empties_the_write_ahead_log() {
     let Fixture { db, path, _dir } = fixture().await;
@@ -130,7 +170,7 @@ async fn every_writer_is_durable() {
 #[tokio::test]
 async fn writes_that_change_nothing_do_not_put_off_the_folding_of_the_log() {
     let fixture = fixture().await;
-    fixture.db.write(insert(1)).await.unwrap();
+    fixture.db.write_in_place(insert(1)).await.unwrap();
     let path = fixture.db.path.clone();
     let folded = || {
         // The database file without its log.
@@ -142,7 +182,7 @@ async fn writes_that_change_nothing_do_not_put_off_the_folding_of_the_log() {
     let started = std::time::Instant::now();
     while !folded() {
         assert!(started.elapsed() < Duration::from_secs(30), "the log is folded after two quiet seconds");
-        fixture.db.write(|_| Ok(())).await.unwrap();
+        fixture.db.write_in_place(|_| Ok(())).await.unwrap();
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
