@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use crate::command::Command;
-use crate::config::Route;
+use crate::config::{Endpoint, Route};
 use crate::plugin::Registry;
 use crate::queue::{Limits, Retention};
 use crate::scheduler::{Plan, Plans};
@@ -44,6 +44,13 @@ impl Active {
     pub fn routes(&self) -> impl Iterator<Item = &Route> + Clone {
         let config = self.registry.config();
         config.routes.iter().filter(|route| config.plugins.get(&route.to).is_some_and(|plugin| plugin.enabled))
+    }
+
+    /// The endpoint with this path, if its plugin is enabled.
+    pub fn endpoint(&self, path: &str) -> Option<&Endpoint> {
+        let config = self.registry.config();
+        let endpoint = config.webhooks.as_ref()?.endpoints.iter().find(|endpoint| endpoint.path == path)?;
+        config.plugins.get(&endpoint.plugin).is_some_and(|plugin| plugin.enabled).then_some(endpoint)
     }
 
     /// The plugins whose jobs are kept, loaded or not.

@@ -11,12 +11,14 @@
 //! | [`active`] | one configuration with its plugins, as the running parts use it |
 //! | [`dispatch`] | the serial loop: claim, run, settle |
 //! | [`scheduler`] | which poll is due when |
+//! | [`webhook`] | the HTTP server: signed requests to jobs, the health check |
 //! | [`router`] | from events to jobs; pure |
 //! | [`queue`] | jobs, their states, every transition |
 //! | [`plugin`] | manifests, trust, the protocol, one child process from spawn to reap |
 //! | [`state`] | the state dir, its lock, the database |
 //! | [`config`] | `config.yaml`: reading it, checking it, reporting every problem at its line |
 //! | [`command`], [`clock`], [`log`] | command names, the time of day, log lines |
+//! | [`vitals`] | the signs of life that the health check judges |
 //! | [`fault`] | crash points for tests; nothing in a release |
 
 // Both panic when nobody reads: `cli::output` and the log do not.
@@ -36,3 +38,5 @@ pub mod queue;
 pub mod router;
 pub mod scheduler;
 pub mod state;
+pub mod vitals;
+pub mod webhook;

@@ -1,5 +1,6 @@
 //! Where events go: a pure function from routes, a job and its events to the jobs they cause.
 
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use serde_json::value::RawValue;
@@ -58,6 +59,43 @@ pub fn route<'r>(
         );
     }
     children
+}
+
+/// The cycles that routes make, whatever the events' types: the shortest through each plugin, each once, beginning and
+/// ending with its first plugin by name.
+pub fn cycles(routes: &[Route]) -> Vec<Vec<&str>> {
+    let mut edges: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for route in routes {
+        edges.entry(&route.from).or_default().insert(&route.to);
+    }
+    let mut found = BTreeSet::new();
+    let mut cycles = Vec::new();
+    for start in edges.keys() {
+        let Some(cycle) = shortest_cycle(&edges, start) else { continue };
+        let plugins: BTreeSet<&str> = cycle.iter().copied().collect();
+        if found.insert(plugins) {
+            cycles.push(cycle);
+        }
+    }
+    cycles
+}
+
+fn shortest_cycle<'r>(edges: &BTreeMap<&'r str, BTreeSet<&'r str>>, start: &'r str) -> Option<Vec<&'r str>> {
+    let mut paths = VecDeque::from([vec![start]]);
+    let mut seen = BTreeSet::new();
+    while let Some(path) = paths.pop_front() {
+        let last = path.last().expect("every path has its start");
+        for &next in edges.get(last).into_iter().flatten() {
+            let longer = || path.iter().copied().chain([next]).collect();
+            if next == start {
+                return Some(longer());
+            }
+            if seen.insert(next) {
+                paths.push_back(longer());
+            }
+        }
+    }
+    None
 }
 
 fn child(

@@ -71,6 +71,7 @@ impl Gateway {
             wake: Arc::clone(&self.wake),
             instance: publish::service(&self.db.reader().expect("a reader")).expect("an instance").instance,
             stop: self.stop.clone(),
+            vitals: Arc::default(),
         }
     }
 

@@ -9,6 +9,7 @@ use super::output;
 use crate::active::Active;
 use crate::config::{self, ConfigError, ConfigPath, Loaded, Variables};
 use crate::plugin::{PathPart, Registry};
+use crate::router;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Prints every problem with its file, line and column. \
@@ -59,6 +60,10 @@ pub(super) fn load_active(config: Option<&Path>, variables: &Variables) -> Resul
     let mut warnings: Vec<String> = not_built(&config)
         .map(|section| format!("{section}: configured, but this version does not act on it yet"))
         .collect();
+    warnings.extend(router::cycles(&config.routes).into_iter().map(|cycle| {
+        let steps = cycle.join("` -> `");
+        format!("`routes`: `{steps}` is a cycle; it ends after {} hops if its plugins do not end it", router::MAX_HOPS)
+    }));
     let registry = Registry::discover(Arc::new(config));
     let conflicts = registry.conflicts().into_iter();
     let problems: Vec<_> = conflicts
@@ -81,11 +86,7 @@ pub(super) fn load_active(config: Option<&Path>, variables: &Variables) -> Resul
 fn not_built(config: &config::Config) -> impl Iterator<Item = &'static str> {
     let breaker = config.plugins.values().any(|plugin| plugin.circuit_breaker != config::CircuitBreaker::default());
     let core_events = config.routes.iter().any(|route| route.from == config::CORE_SOURCE);
-    let sections = [
-        (config.webhooks.is_some(), "`webhooks`"),
-        (breaker, "`plugins.<name>.circuit_breaker`"),
-        (core_events, "`routes` from `ductile`"),
-    ];
+    let sections = [(breaker, "`plugins.<name>.circuit_breaker`"), (core_events, "`routes` from `ductile`")];
     sections.into_iter().filter_map(|(configured, section)| configured.then_some(section))
 }
 

@@ -87,6 +87,9 @@ fn print(status: &Status) -> io::Result<()> {
         (Some(pid), false) => writeln!(out, "service   no daemon; `ductile run` (PID {pid}) holds the state dir")?,
         (None, _) => writeln!(out, "service   no daemon is running; what follows is its last state")?,
     }
+    if let Some(listen) = service.listen.as_deref().filter(|_| status.running) {
+        writeln!(out, "webhooks  http://{listen}")?;
+    }
     writeln!(out, "config    {}", service.config_path.as_deref().unwrap_or("-"))?;
     writeln!(out, "state     {}", status.state_path)?;
     writeln!(

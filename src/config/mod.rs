@@ -203,6 +203,9 @@ impl Default for CircuitBreaker {
     }
 }
 
+/// The path of the health check, which no endpoint may have.
+pub const HEALTH_PATH: &str = "/healthz";
+
 /// `webhooks`.
 #[derive(Debug, Clone)]
 pub struct Webhooks {

@@ -13,6 +13,7 @@ use crate::active::Active;
 use crate::clock::{Clock, Timestamp};
 use crate::fault::crash_point;
 use crate::state::{Db, Error, Reader, Tx};
+use crate::vitals::Vitals;
 use crate::{log, queue, scheduler};
 
 use super::{DaemonError, Owned};
@@ -31,6 +32,7 @@ pub(super) struct Heartbeat {
     /// The dispatcher's.
     pub(super) wake: Arc<Notify>,
     pub(super) stop: CancellationToken,
+    pub(super) vitals: Arc<Vitals>,
     /// As many lost log lines were reported.
     pub(super) dropped_lines: usize,
 }
@@ -51,6 +53,7 @@ impl Heartbeat {
             }
             self.owned.check()?;
             self.report_dropped_lines();
+            self.vitals.ticked();
             // A tick that fails is made up for by the next: nothing of it has been written.
             if let Err(error) = self.tick().await {
                 tracing::error!(error = log::chain(&error), "tick failed, the next one will try again");

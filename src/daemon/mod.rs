@@ -4,16 +4,18 @@ mod heartbeat;
 mod signals;
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use chrono::Local;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::sync::{Notify, watch};
 use tokio::task::{JoinError, JoinSet};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::active::Active;
@@ -23,6 +25,8 @@ use crate::fault::crash_point;
 use crate::plugin::stray;
 use crate::state::lock::{Lock, LockError, Role};
 use crate::state::{Db, DirError, Error, OpenError, StateDir, Tx, publish};
+use crate::vitals::Vitals;
+use crate::webhook::{Budget, Gateway, Server};
 use crate::{queue, scheduler};
 use heartbeat::Heartbeat;
 pub use signals::Signals;
@@ -40,6 +44,8 @@ pub enum DaemonError {
     State(#[from] Error),
     #[error("`{}` was deleted or replaced while the daemon was running; restore it, then start again", path.display())]
     Replaced { path: PathBuf },
+    #[error("cannot listen on {address} (`webhooks.listen`)")]
+    Listen { address: SocketAddr, source: std::io::Error },
     #[error("signal handlers cannot be installed")]
     Signals(#[source] std::io::Error),
 }
@@ -130,11 +136,13 @@ impl Daemon {
     pub async fn run(mut self) -> Result<(), DaemonError> {
         let owned = Arc::new(Owned::take(&self.active, Role::Start, &self.clock, &mut self.rng).await?);
         let db = owned.db.clone();
-        self.prepare(&db).await?;
+        let server = self.bind().await?;
+        self.prepare(&db, server.as_ref().map(Server::address)).await?;
 
         let config = Arc::clone(self.active.registry.config());
         let wake = Arc::new(Notify::new());
         let stop = Stop::default();
+        let vitals = Arc::new(Vitals::default());
         let (_active_sender, active) = watch::channel(Arc::clone(&self.active));
         let heartbeat = Heartbeat {
             owned: Arc::clone(&owned),
@@ -145,7 +153,17 @@ impl Daemon {
             rng: StdRng::from_rng(&mut self.rng),
             wake: Arc::clone(&wake),
             stop: stop.claiming.clone(),
+            vitals: Arc::clone(&vitals),
             dropped_lines: 0,
+        };
+        let gateway = Gateway {
+            db: db.clone(),
+            reader: Mutex::new(db.reader()?),
+            active: active.clone(),
+            clock: self.clock.clone(),
+            wake: Arc::clone(&wake),
+            vitals: Arc::clone(&vitals),
+            budget: Budget::default(),
         };
         let dispatcher = Dispatcher {
             db: db.clone(),
@@ -155,6 +173,7 @@ impl Daemon {
             wake: Arc::clone(&wake),
             instance: owned.instance,
             stop: stop.clone(),
+            vitals,
         };
         tracing::info!(
             name = config.service.name,
@@ -162,10 +181,20 @@ impl Daemon {
             pid = std::process::id(),
             config = %config.path.display(),
             state = %config.state_path.display(),
+            listen = server.as_ref().map(|server| server.address().to_string()),
             "ductile started"
         );
 
-        let mut tasks = JoinSet::new();
+        // It serves until the others have ended: what comes meanwhile is run after the next start.
+        let (stop_serving, mut serving) = (CancellationToken::new(), Tasks::new());
+        if let Some(server) = server {
+            let stop = stop_serving.clone();
+            serving.spawn(async move {
+                server.serve(gateway, stop).await;
+                Ok(())
+            });
+        }
+        let mut tasks = Tasks::new();
         tasks.spawn(heartbeat.run());
         tasks.spawn(async { Ok(dispatcher.run().await?) });
         let mut result = Ok(());
@@ -174,7 +203,7 @@ impl Daemon {
         while !tasks.is_empty() {
             tokio::select! {
                 () = &mut signals, if watching => watching = false,
-                Some(ended) = tasks.join_next() => {
+                Some(ended) = first_to_end(&mut tasks, &mut serving) => {
                     // One that ends without being told to has failed: then the others end too, as fast as they can.
                     if !stop.claiming.is_cancelled() {
                         stop.claiming.cancel();
@@ -184,6 +213,10 @@ impl Daemon {
                 }
             }
         }
+        stop_serving.cancel();
+        while let Some(ended) = serving.join_next().await {
+            result = result.and(joined(ended));
+        }
         close(db, self.clock.now()).await;
         match &result {
             Ok(()) => tracing::info!("ductile stopped"),
@@ -192,8 +225,15 @@ impl Daemon {
         result
     }
 
+    /// The address for webhooks, if the configuration has one.
+    async fn bind(&self) -> Result<Option<Server>, DaemonError> {
+        let Some(webhooks) = &self.active.registry.config().webhooks else { return Ok(None) };
+        let address = webhooks.listen;
+        Server::bind(address).await.map(Some).map_err(|source| DaemonError::Listen { address, source })
+    }
+
     /// What has to be in the database before anything runs: who we are, the plugins, the schedules.
-    async fn prepare(&mut self, db: &Db) -> Result<(), Error> {
+    async fn prepare(&mut self, db: &Db, listen: Option<SocketAddr>) -> Result<(), Error> {
         let now = self.clock.now();
         let config = self.active.registry.config();
         let started = publish::Started {
@@ -202,6 +242,7 @@ impl Daemon {
             at: now,
             config_path: config.path.display().to_string(),
             config_hash: config.hash.clone(),
+            listen: listen.map(|address| address.to_string()),
             dedupe_ttl: config.service.dedupe_ttl,
             max_queue_depth: config.service.max_queue_depth,
         };
@@ -235,6 +276,16 @@ fn activate(tx: &Tx<'_>, active: &Active, now: Timestamp, rng: &mut StdRng) -> R
         tracing::warn!(plugin, buried, reason, "queued jobs are dead");
     }
     Ok(())
+}
+
+type Tasks = JoinSet<Result<(), DaemonError>>;
+
+async fn first_to_end(tasks: &mut Tasks, serving: &mut Tasks) -> Option<Result<Result<(), DaemonError>, JoinError>> {
+    tokio::select! {
+        Some(ended) = tasks.join_next() => Some(ended),
+        Some(ended) = serving.join_next() => Some(ended),
+        else => None,
+    }
 }
 
 /// The result of a task; a panic is an error like any other.

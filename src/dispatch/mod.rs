@@ -23,6 +23,7 @@ use crate::plugin::{self, Attempt, Call, Cancel, Outcome};
 use crate::queue::{self, Attempted, Claimed, Transition};
 use crate::router::{self, Producer};
 use crate::state::{Db, Error, Tx, plugin_state};
+use crate::vitals::Vitals;
 use lifecycle::Ended;
 use settle::Settlement;
 
@@ -49,6 +50,7 @@ pub struct Dispatcher {
     /// The database's identity, for the environment of every plugin process.
     pub instance: Uuid,
     pub stop: Stop,
+    pub vitals: Arc<Vitals>,
 }
 
 /// A claimed job with what its request needs.
@@ -82,7 +84,11 @@ impl Dispatcher {
                     None => return Ok(()),
                 },
             };
-            next = match self.execute(*work, true).await {
+            let executed = self.execute(*work, true).await;
+            if !matches!(executed, Ok((_, Some(_)))) {
+                self.vitals.idle();
+            }
+            next = match executed {
                 Ok((_, next)) => next,
                 // A bug, or an operator who has changed the row: nothing was written, and the other jobs go on.
                 Err(Error::Conflict(reason)) => {
@@ -201,6 +207,7 @@ impl Dispatcher {
         };
         let call =
             Call { job_id: job.id, instance: self.instance, command: job.command, state, event, now: self.clock.now() };
+        self.vitals.running(plugin.settings.timeouts.of(job.command));
         let task = tokio::spawn(plugin::run(Arc::clone(plugin), call, self.stop.job.clone()));
         task.await.unwrap_or_else(|error| failed_attempt(format!("running the plugin panicked: {error}"), true))
     }

@@ -39,15 +39,33 @@ const LOOK_AHEAD: u32 = 32;
 /// When the database cannot be written.
 pub fn claim(tx: &Tx<'_>, now: Timestamp, may_run: impl Fn(&str) -> bool) -> Result<Option<Claimed>, Error> {
     store::release_due(tx, now)?;
-    let first = match first_of_the_head(tx, &may_run)? {
-        Head::Runnable(seq) => Some(seq),
-        Head::AllSeen => None,
-        Head::Blocked => first_by_plugin(tx, &may_run)?,
-    };
-    match first {
+    match first_runnable(tx, &may_run)? {
         Some(seq) => start(tx, seq, now),
         None => Ok(None),
     }
+}
+
+/// Since when a job has been due that could run: the first of the queue, or a retry that nobody has let in.
+///
+/// # Errors
+/// When the database cannot be read.
+pub fn due_since(
+    connection: &Connection,
+    now: Timestamp,
+    may_run: impl Fn(&str) -> bool,
+) -> Result<Option<Timestamp>, Error> {
+    let first = first_runnable(connection, &may_run)?;
+    let created = first.map(|seq| store::created_at(connection, seq)).transpose()?;
+    let retry = next_retry(connection)?.filter(|at| *at <= now);
+    Ok(created.into_iter().chain(retry).min())
+}
+
+fn first_runnable(connection: &Connection, may_run: &impl Fn(&str) -> bool) -> Result<Option<i64>, Error> {
+    Ok(match first_of_the_head(connection, may_run)? {
+        Head::Runnable(seq) => Some(seq),
+        Head::AllSeen => None,
+        Head::Blocked => first_by_plugin(connection, may_run)?,
+    })
 }
 
 /// Takes just this job, if it is queued; its retry time does not matter.
@@ -91,8 +109,8 @@ enum Head {
     Blocked,
 }
 
-fn first_of_the_head(tx: &Tx<'_>, may_run: &impl Fn(&str) -> bool) -> Result<Head, Error> {
-    let mut statement = tx.prepare_cached(store::HEAD)?;
+fn first_of_the_head(connection: &Connection, may_run: &impl Fn(&str) -> bool) -> Result<Head, Error> {
+    let mut statement = connection.prepare_cached(store::HEAD)?;
     let mut rows = statement.query([LOOK_AHEAD])?;
     let mut seen = 0;
     while let Some(row) = rows.next()? {
@@ -105,9 +123,9 @@ fn first_of_the_head(tx: &Tx<'_>, may_run: &impl Fn(&str) -> bool) -> Result<Hea
 }
 
 /// The least of each plugin's first: one jump in the index from plugin to plugin.
-fn first_by_plugin(tx: &Tx<'_>, may_run: &impl Fn(&str) -> bool) -> Result<Option<i64>, Error> {
-    let mut next_plugin = tx.prepare_cached(store::NEXT_PLUGIN)?;
-    let mut first_of_plugin = tx.prepare_cached(store::FIRST_OF_PLUGIN)?;
+fn first_by_plugin(connection: &Connection, may_run: &impl Fn(&str) -> bool) -> Result<Option<i64>, Error> {
+    let mut next_plugin = connection.prepare_cached(store::NEXT_PLUGIN)?;
+    let mut first_of_plugin = connection.prepare_cached(store::FIRST_OF_PLUGIN)?;
     let mut plugin = String::new();
     let mut first: Option<i64> = None;
     loop {

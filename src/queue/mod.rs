@@ -13,7 +13,7 @@ mod log;
 mod retention;
 mod store;
 
-pub use claim::{Claimed, adopt, claim, claim_one, next_retry};
+pub use claim::{Claimed, adopt, claim, claim_one, due_since, next_retry};
 pub use enqueue::{Children, Enqueued, Limits, enqueue, enqueue_children};
 pub use finish::{Attempted, Transition, bury, finish};
 pub use job::{Job, JobLogStatus, NewJob, Status, SubmittedBy};

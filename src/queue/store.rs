@@ -38,6 +38,7 @@ pub(super) const NEXT_PLUGIN: &str = "SELECT min(plugin) FROM job_queue \
      WHERE status = 'queued' AND next_retry_at IS NULL AND plugin > ?1";
 pub(super) const FIRST_OF_PLUGIN: &str = "SELECT min(seq) FROM job_queue \
      WHERE status = 'queued' AND next_retry_at IS NULL AND plugin = ?1";
+pub(super) const CREATED_AT: &str = "SELECT created_at FROM job_queue WHERE seq = ?1";
 pub(super) const START: &str = concat!(
     "UPDATE job_queue SET status = 'running', started_at = ?2, next_retry_at = NULL, retry_set_at = NULL \
      WHERE seq = ?1 AND status = 'queued' RETURNING ",
@@ -78,6 +79,7 @@ pub(super) const HOT: &[&str] = &[
     HEAD,
     NEXT_PLUGIN,
     FIRST_OF_PLUGIN,
+    CREATED_AT,
     START,
     RUNNING,
     COMPLETE,
@@ -190,6 +192,12 @@ pub(super) fn release_due(tx: &Tx<'_>, now: Timestamp) -> Result<usize, Error> {
 pub(super) fn next_retry(connection: &Connection) -> Result<Option<Timestamp>, Error> {
     let at: Option<Text<_>> = connection.prepare_cached(NEXT_RETRY)?.query_row([], |row| row.get(0)).optional()?;
     Ok(at.map(|at| at.0))
+}
+
+/// When the job was enqueued.
+pub(super) fn created_at(connection: &Connection, seq: i64) -> Result<Timestamp, Error> {
+    let at: Text<_> = connection.prepare_cached(CREATED_AT)?.query_row([seq], |row| row.get(0))?;
+    Ok(at.0)
 }
 
 /// Makes a queued job the running one.

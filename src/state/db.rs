@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::Error;
 use super::open::{self, OpenError};
+use super::progress::{Progress, WriteHealth};
 use super::writer::{self, Message, Pending, Shared, Work};
 
 /// A write transaction. Whatever it executes commits with the closure that got it, or not at all.
@@ -41,6 +42,7 @@ pub struct Db {
     queue: mpsc::Sender<Message>,
     writer: Shared,
     commits: Arc<AtomicU64>,
+    progress: Arc<Progress>,
 }
 
 impl Db {
@@ -70,7 +72,7 @@ impl Db {
             }))
             .map_err(|source| OpenError::Sqlite { path: path.to_owned(), source })?;
         let (queue, writer) = writer::spawn(connection).map_err(|source| OpenError::Thread { source })?;
-        Ok(Self { path: path.to_owned(), queue, writer, commits })
+        Ok(Self { path: path.to_owned(), queue, writer, commits, progress: Arc::default() })
     }
 
     /// Runs `work` in a transaction and answers once it is on disk.
@@ -86,8 +88,9 @@ impl Db {
         F: FnOnce(&Tx<'_>) -> Result<T, Error> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
+        let waiting = self.progress.begin();
         self.send(Message::Write(Box::new(Pending::new(work, reply))))?;
-        answer.await.map_err(|_| Error::Closed)?
+        waiting.answered(answer.await.map_err(|_| Error::Closed)?)
     }
 
     /// As [`Db::write`], on the caller's own thread unless the connection is in use: two threads that wake each other
@@ -102,12 +105,13 @@ impl Db {
     {
         let (reply, answer) = oneshot::channel();
         let work: Box<dyn Work> = Box::new(Pending::new(work, reply));
+        let waiting = self.progress.begin();
         match self.writer.commit_in_place(work) {
             Ok(true) => self.send(Message::Written)?,
             Ok(false) => {}
             Err(work) => self.send(Message::Write(work))?,
         }
-        answer.await.map_err(|_| Error::Closed)?
+        waiting.answered(answer.await.map_err(|_| Error::Closed)?)
     }
 
     fn send(&self, message: Message) -> Result<(), Error> {
@@ -155,6 +159,11 @@ impl Db {
     /// When the database cannot be opened.
     pub fn reader(&self) -> Result<Reader, OpenError> {
         Reader::open(&self.path)
+    }
+
+    /// How writing goes.
+    pub fn health(&self) -> WriteHealth {
+        self.progress.health()
     }
 
     /// How many write transactions were committed.

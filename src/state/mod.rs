@@ -11,6 +11,7 @@ pub mod lock;
 mod merge;
 mod open;
 pub mod plugin_state;
+mod progress;
 pub mod publish;
 mod sql;
 mod writer;
@@ -19,6 +20,7 @@ pub use db::{Db, Reader, Tx};
 pub use dir::{DirError, StateDir};
 pub use error::Error;
 pub use open::OpenError;
+pub use progress::WriteHealth;
 pub use sql::Text;
 
 #[cfg(test)]

@@ -23,6 +23,8 @@ pub struct Service {
     pub stopped_at: Option<Timestamp>,
     pub config_path: Option<String>,
     pub config_hash: Option<String>,
+    /// Where webhooks are taken, as it was bound.
+    pub listen: Option<String>,
     /// The limits for those who enqueue; `None` before the first start.
     #[serde(skip)]
     pub limits: Option<(Duration, u64)>,
@@ -36,6 +38,7 @@ pub struct Started {
     pub at: Timestamp,
     pub config_path: String,
     pub config_hash: String,
+    pub listen: Option<String>,
     pub dedupe_ttl: Duration,
     pub max_queue_depth: u64,
 }
@@ -61,12 +64,12 @@ pub struct Published {
 pub fn service(connection: &Connection) -> Result<Service, Error> {
     let mut statement = connection.prepare_cached(
         "SELECT instance, name, pid, version, started_at, stopped_at, config_path, config_hash,
-                dedupe_ttl_ms, max_queue_depth
+                listen, dedupe_ttl_ms, max_queue_depth
          FROM service",
     )?;
     Ok(statement.query_row([], |row| {
-        let ttl: Option<u64> = row.get(8)?;
-        let depth: Option<u64> = row.get(9)?;
+        let ttl: Option<u64> = row.get(9)?;
+        let depth: Option<u64> = row.get(10)?;
         Ok(Service {
             instance: row.get::<_, Text<Uuid>>(0)?.0,
             name: row.get(1)?,
@@ -76,6 +79,7 @@ pub fn service(connection: &Connection) -> Result<Service, Error> {
             stopped_at: row.get::<_, Option<Text<_>>>(5)?.map(|text| text.0),
             config_path: row.get(6)?,
             config_hash: row.get(7)?,
+            listen: row.get(8)?,
             limits: ttl.map(Duration::from_millis).zip(depth),
         })
     })?)
@@ -88,7 +92,7 @@ pub fn service(connection: &Connection) -> Result<Service, Error> {
 pub fn started(tx: &Tx<'_>, started: &Started) -> Result<(), Error> {
     tx.execute(
         "UPDATE service SET name = ?1, pid = ?2, version = ?3, started_at = ?4, stopped_at = NULL,
-                config_path = ?5, config_hash = ?6, dedupe_ttl_ms = ?7, max_queue_depth = ?8",
+                config_path = ?5, config_hash = ?6, listen = ?7, dedupe_ttl_ms = ?8, max_queue_depth = ?9",
         (
             &started.name,
             started.pid,
@@ -96,6 +100,7 @@ pub fn started(tx: &Tx<'_>, started: &Started) -> Result<(), Error> {
             Text(started.at),
             &started.config_path,
             &started.config_hash,
+            &started.listen,
             whole_ms(started.dedupe_ttl),
             i64::try_from(started.max_queue_depth).unwrap_or(i64::MAX),
         ),

@@ -197,6 +197,7 @@ async fn alone(
         wake: Arc::new(Notify::new()),
         instance: owned.instance,
         stop: stop.clone(),
+        vitals: Arc::default(),
     };
     let interrupt = async {
         signals.stop_requested().await;

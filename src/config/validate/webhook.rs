@@ -4,12 +4,9 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use super::super::raw::Node;
-use super::super::{Endpoint, Webhooks};
+use super::super::{Endpoint, HEALTH_PATH, Webhooks};
 use super::PluginNames;
 use super::reader::{Item, Reader, Section};
-
-/// Served by the gateway itself.
-const HEALTH_PATH: &str = "/healthz";
 
 const DEFAULT_MAX_BODY_SIZE: u64 = 1 << 20;
 

@@ -10,6 +10,7 @@ CREATE TABLE service (
   stopped_at         TEXT,
   config_path        TEXT,
   config_hash        TEXT,
+  listen             TEXT,              -- of the webhook server, as it was bound
   dedupe_ttl_ms      INTEGER,
   max_queue_depth    INTEGER
 ) STRICT;

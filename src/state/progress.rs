@@ -1,0 +1,89 @@
+//! How writing goes, for the health check.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::error::Error;
+
+/// How writing goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WriteHealth {
+    /// The last write failed for a reason that may pass: no space, an input/output error, a lock held elsewhere.
+    pub failed: bool,
+    /// How long writes have waited without one being answered; `None` when none waits.
+    pub waiting: Option<Duration>,
+}
+
+/// Where every write is noted.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    failed: AtomicBool,
+    waiting: AtomicUsize,
+    /// The last answer, or the first wait after none.
+    since: Mutex<Option<Instant>>,
+}
+
+impl Progress {
+    pub(super) fn begin(&self) -> Waiting<'_> {
+        if self.waiting.fetch_add(1, Ordering::Relaxed) == 0 {
+            self.moved();
+        }
+        Waiting(self)
+    }
+
+    pub(super) fn health(&self) -> WriteHealth {
+        let waits = self.waiting.load(Ordering::Relaxed) > 0;
+        let since = *self.since.lock().unwrap_or_else(PoisonError::into_inner);
+        let waiting = since.filter(|_| waits).map(|since| since.elapsed());
+        WriteHealth { failed: self.failed.load(Ordering::Relaxed), waiting }
+    }
+
+    fn moved(&self) {
+        *self.since.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+}
+
+/// One write that is not answered yet.
+pub(super) struct Waiting<'a>(&'a Progress);
+
+impl Waiting<'_> {
+    pub(super) fn answered<T>(self, result: Result<T, Error>) -> Result<T, Error> {
+        match &result {
+            Ok(_) => self.0.failed.store(false, Ordering::Relaxed),
+            Err(error) if error.is_transient() => self.0.failed.store(true, Ordering::Relaxed),
+            Err(_) => {}
+        }
+        result
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+        self.0.moved();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_tells_what_waits_and_what_failed() {
+        let progress = Progress::default();
+        assert_eq!(progress.health(), WriteHealth { failed: false, waiting: None });
+        let write = progress.begin();
+        assert!(progress.health().waiting.is_some());
+        let full = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL);
+        let error: Error = rusqlite::Error::SqliteFailure(full, None).into();
+        write.answered(Err::<(), _>(error)).unwrap_err();
+        assert_eq!(progress.health(), WriteHealth { failed: true, waiting: None });
+        progress.begin().answered::<()>(Err(Error::Conflict("a bug".to_owned()))).unwrap_err();
+        assert!(progress.health().failed, "it says nothing of the disk");
+        progress.begin().answered(Ok(())).unwrap();
+        assert!(!progress.health().failed);
+        drop(progress.begin());
+        assert_eq!(progress.health().waiting, None, "given up");
+    }
+}

@@ -1,0 +1,85 @@
+//! One delivery: what SPEC section 5 checks, in its order, until the job is on disk.
+
+use std::time::Duration;
+
+use axum::extract::Request;
+use axum::http::{Method, StatusCode};
+use axum::response::Response;
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::connection::Connection;
+use super::{Gateway, answer, body, event, refuse, signature};
+use crate::fault::crash_point;
+use crate::log::chain;
+use crate::queue::{self, Enqueued};
+use crate::state::Tx;
+
+/// A sender is not kept waiting longer for the disk. What is stored afterwards is a job all the same.
+const STORE_PATIENCE: Duration = Duration::from_secs(10);
+
+#[derive(Debug, Serialize)]
+struct Accepted {
+    job_id: Uuid,
+}
+
+/// Answers a request to anything but the health check.
+pub(super) async fn receive(gateway: &Gateway, connection: &Connection, request: Request) -> Response {
+    let active = std::sync::Arc::clone(&gateway.active.borrow());
+    let Some(endpoint) = active.endpoint(request.uri().path()) else { return refuse(StatusCode::NOT_FOUND) };
+    if request.method() != Method::POST {
+        return refuse(StatusCode::METHOD_NOT_ALLOWED);
+    }
+    let (head, body) = request.into_parts();
+    // Until the answer is there: also what waits for the disk is in memory.
+    let mut share = gateway.budget.share();
+    let path = &endpoint.path;
+    let body = match body::read(body, &head.headers, endpoint.max_body_size, &mut share).await {
+        Ok(body) => body,
+        Err(body::Refused::TooLarge) => {
+            let most = endpoint.max_body_size;
+            tracing::warn!(path, peer = %connection.peer, "webhook refused: its body is over {most} bytes");
+            return refuse(StatusCode::PAYLOAD_TOO_LARGE);
+        }
+        Err(body::Refused::NoRoom) => {
+            tracing::error!(path, peer = %connection.peer, "webhook refused: too many bodies are in memory");
+            return refuse(StatusCode::SERVICE_UNAVAILABLE);
+        }
+        Err(body::Refused::Broken) => return refuse(StatusCode::BAD_REQUEST),
+    };
+    connection.request_received();
+    if !signature::is_valid(&head.headers, &endpoint.signature_header, &endpoint.secrets, &body) {
+        tracing::warn!(path, peer = %connection.peer, "webhook refused: its signature is missing or wrong");
+        return refuse(StatusCode::FORBIDDEN);
+    }
+    let now = gateway.clock.now();
+    let job = event::job(endpoint, &head.headers, body, active.max_attempts(&endpoint.plugin), now);
+    let (job_id, limits) = (job.id, active.limits);
+    let enqueue = move |tx: &Tx<'_>| {
+        let enqueued = queue::enqueue(tx, &job, limits, now)?;
+        crash_point!("webhook.uncommitted");
+        Ok(enqueued)
+    };
+    match tokio::time::timeout(STORE_PATIENCE, gateway.db.write(enqueue)).await {
+        Ok(Ok(Enqueued::Inserted)) => {
+            crash_point!("webhook.committed");
+            gateway.wake.notify_one();
+            tracing::info!(plugin = endpoint.plugin, %job_id, path, "webhook accepted");
+            answer(StatusCode::ACCEPTED, &Accepted { job_id })
+        }
+        Ok(Ok(Enqueued::Duplicate(existing))) => answer(StatusCode::OK, &Accepted { job_id: existing }),
+        Ok(Ok(Enqueued::QueueFull)) => {
+            let most = limits.max_queue_depth;
+            tracing::error!(path, "webhook refused: the queue is full (`service.max_queue_depth` is {most})");
+            refuse(StatusCode::SERVICE_UNAVAILABLE)
+        }
+        Ok(Err(error)) => {
+            tracing::error!(path, error = chain(&error), "webhook refused: it could not be stored");
+            refuse(StatusCode::SERVICE_UNAVAILABLE)
+        }
+        Err(_) => {
+            tracing::error!(path, "webhook refused: the disk took over {} s", STORE_PATIENCE.as_secs());
+            refuse(StatusCode::SERVICE_UNAVAILABLE)
+        }
+    }
+}
