@@ -22,3 +22,4 @@ mod support;
 mod tidy;
 mod timeout;
 mod wake;
+mod webhook;
