@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 /// Which modules may use which: the table of ARCHITECTURE.md. Leaves may be used by all.
 const IMPORTS: &[(&str, &[&str])] = &[
     ("active", &["config", "plugin", "queue", "scheduler", "state"]),
-    ("cli", &["active", "config", "daemon", "dispatch", "plugin", "queue", "scheduler", "state"]),
+    ("cli", &["active", "config", "daemon", "dispatch", "plugin", "queue", "router", "scheduler", "state"]),
     ("clock", &[]),
     ("command", &[]),
     ("config", &[]),
-    ("daemon", &["active", "dispatch", "plugin", "queue", "scheduler", "state"]),
+    ("daemon", &["active", "dispatch", "plugin", "queue", "scheduler", "state", "webhook"]),
     ("dispatch", &["active", "config", "plugin", "queue", "router", "scheduler", "state"]),
     ("fault", &[]),
     ("log", &["config"]),
@@ -21,9 +21,11 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("router", &["config", "plugin", "queue"]),
     ("scheduler", &["config", "queue", "state"]),
     ("state", &[]),
+    ("vitals", &[]),
+    ("webhook", &["active", "config", "plugin", "queue", "state"]),
 ];
 
-const LEAVES: &[&str] = &["clock", "command", "fault", "log"];
+const LEAVES: &[&str] = &["clock", "command", "fault", "log", "vitals"];
 
 fn sources(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
