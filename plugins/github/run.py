@@ -210,11 +210,10 @@ def ticket(body, name, action, noun):
     labels = [find(label, "name", str) for label in (find(body, f"{name}.labels", list) or [])[:MAX_LABELS]]
     updated_at = find(body, f"{name}.updated_at", str)
     key = [need(body, f"{name}.id", int), updated_at]
-    about = None
-    for path in ABOUT.get(action, ()):
-        about = about or find(body, path, str)
-    if action in ABOUT:
-        key.append(about)
+    paths = ABOUT.get(action, ())
+    path, about = next(((path, value) for path in paths if (value := find(body, path, str))), (None, None))
+    if paths:
+        key.append(about and f"{path}:{about}")
     verb = "updated" if action == "synchronize" else action.replace("_", " ")
     return {
         "action": action, "number": number, "subject": subject,
