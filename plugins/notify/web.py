@@ -74,10 +74,12 @@ class NoRedirect(urllib.request.HTTPRedirectHandler):
 def exchange(settings, request):
     """Send the request. The answer's body is not waited for: what was accepted must not fail any more."""
     request.add_header("User-Agent", USER_AGENT)
-    https = urllib.request.HTTPSHandler(context=trust(settings))
+    handlers = [NoRedirect]
+    if request.type == "https":
+        handlers.append(urllib.request.HTTPSHandler(context=trust(settings)))
     where = request.host
     try:
-        urllib.request.build_opener(https, NoRedirect).open(request, timeout=settings["timeout"]).close()
+        urllib.request.build_opener(*handlers).open(request, timeout=settings["timeout"]).close()
     except urllib.error.HTTPError:
         raise
     except urllib.error.URLError as error:

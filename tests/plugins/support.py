@@ -1,6 +1,7 @@
 """What the tests of the plugins share: running one as ductile does, and servers on ports that the system chooses."""
 
 import http.server
+import importlib.util
 import json
 import os
 import pathlib
@@ -36,6 +37,19 @@ def spawn(plugin, stdin, program=(sys.executable, "run.py")):
         capture_output=True,
         timeout=PATIENCE,
     )
+
+
+def loaded(plugin, name):
+    """A module of a plugin, in this process: thousands of processes would take minutes."""
+    folder = ROOT / "plugins" / plugin
+    sys.path.insert(0, str(folder))
+    try:
+        spec = importlib.util.spec_from_file_location(f"{plugin}_{name}", folder / f"{name}.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(folder))
+    return module
 
 
 class PluginTest(unittest.TestCase):

@@ -1,12 +1,10 @@
 """plugins/github: which webhook becomes which event."""
 
 import copy
-import importlib.util
 import json
-import sys
 import unittest
 
-from support import FIXTURES, ROOT, PluginTest, request, spawn
+from support import FIXTURES, ROOT, PluginTest, loaded, request, spawn
 
 WEBHOOKS = json.loads((FIXTURES / "github.json").read_text())
 
@@ -239,7 +237,7 @@ class GithubTest(PluginTest):
 
     def test_any_field_of_any_type(self):
         """Each field of each webhook in turn missing or of another type: an answer, and never a traceback."""
-        respond = loaded().respond
+        respond = loaded("github", "run").respond
         answers = set()
         for name, body in WEBHOOKS.items():
             kind = name.partition("_")[0] if name.startswith("push") else name
@@ -264,19 +262,6 @@ class GithubTest(PluginTest):
 
     def test_unknown_command(self):
         self.assert_final(self.run_plugin("poll", {}), "poll")
-
-
-def loaded():
-    """The plugin as a module: thousands of processes would take minutes."""
-    folder = ROOT / "plugins" / "github"
-    sys.path.insert(0, str(folder))
-    try:
-        spec = importlib.util.spec_from_file_location("github_run", folder / "run.py")
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    finally:
-        sys.path.remove(str(folder))
-    return module
 
 
 def paths_of(value, path=()):
