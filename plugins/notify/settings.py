@@ -4,6 +4,7 @@ Values that were interpolated (`${VAR}`) arrive as text.
 """
 
 import email.utils
+import ipaddress
 import re
 import ssl
 import urllib.parse
@@ -69,7 +70,7 @@ def ntfy_settings(config):
 
 def smtp_settings(config):
     host, tls = text(config, "host"), one_of(config, "tls", PORTS, "starttls")
-    if not re.fullmatch(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+", host):
+    if not re.fullmatch(r"[A-Za-z0-9._-]+", host) and not is_address(host):
         raise BadConfig("config.host must be a name or an address; the port is config.port")
     username, password = (text(config, key, required=False) for key in ("username", "password"))
     if bool(username) != bool(password):
@@ -89,6 +90,13 @@ def smtp_settings(config):
         "from": sender[0],
         "to": to,
     }
+
+
+def is_address(host):
+    try:
+        return bool(ipaddress.ip_address(host))
+    except ValueError:
+        return False
 
 
 def text(config, key, required=True):
