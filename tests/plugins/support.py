@@ -27,7 +27,7 @@ def request(command, config, event=None):
     return request
 
 
-def spawn(plugin, stdin, program=(sys.executable, "run.py")):
+def spawn(plugin, stdin, program=(sys.executable, "-S", "run.py")):
     """One process for one request, with next to no environment: no locale, no proxies."""
     return subprocess.run(
         program,

@@ -6,6 +6,7 @@ import unittest
 
 from support import FIXTURES, ROOT, PluginTest, loaded, request, spawn
 
+RUN = loaded("github", "run")
 WEBHOOKS = json.loads((FIXTURES / "github.json").read_text())
 
 
@@ -197,7 +198,8 @@ class GithubTest(PluginTest):
     def test_wrong_configuration(self):
         for key in ("repositories", "branches"):
             for value in ([], " , ", 7, {"a": 1}, [7], True):
-                self.assert_final(self.run_plugin("health", {key: value}), f"config.{key}")
+                response = RUN.respond(json.dumps(request("health", {key: value})))
+                self.assert_final(response, f"config.{key} must")
         self.assert_final(self.run_plugin("health", {"branch": "main"}), "config.branch ", "branches")
         self.assert_ok(self.run_plugin("health", {"branches": "main", "repositories": None}))
 
@@ -237,7 +239,7 @@ class GithubTest(PluginTest):
 
     def test_any_field_of_any_type(self):
         """Each field of each webhook in turn missing or of another type: an answer, and never a traceback."""
-        respond = loaded("github", "run").respond
+        respond = RUN.respond
         answers = set()
         for name, body in WEBHOOKS.items():
             kind = name.partition("_")[0] if name.startswith("push") else name
