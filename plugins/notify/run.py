@@ -8,7 +8,7 @@ text, such as ductile's own `job.dead`, is shown by its type and its payload.
 
 Configuration:
   via       ntfy, slack, discord or smtp
-  timeout   seconds for one delivery, 1 to 100; default 20
+  timeout   seconds for one delivery, 0.1 to 100; default 20
   ca_file   PEM file of the authorities to trust instead of the system's; certificates are always checked
 
   via: ntfy       url       of the server, without the topic
