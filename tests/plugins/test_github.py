@@ -7,6 +7,7 @@ import unittest
 from support import FIXTURES, ROOT, PluginTest, loaded, request, spawn
 
 RUN = loaded("github", "run")
+ODD_VALUES = (..., None, True, 0, -1, 2**70, 1.5, "", "x", "\ud800", [], [None, 7, "x", {}], {}, {"a": []})
 WEBHOOKS = json.loads((FIXTURES / "github.json").read_text())
 
 
@@ -229,7 +230,8 @@ class GithubTest(PluginTest):
         event = self.event("issues", altered("issues", label__name=label, issue__title="a\udfff"))
         event["payload"]["title"].encode()
         self.assertLessEqual(len(event["dedupe_key"].encode()), 1024)
-        self.assert_other_key("issues", altered("issues", label__name="x" * 900), altered("issues", label__name="x" * 901))
+        one, other = (altered("issues", label__name="x" * length) for length in (900, 901))
+        self.assert_other_key("issues", one, other)
 
     def test_what_python_cannot_read(self):
         whole = json.dumps(request("handle", {}, {"type": "webhook.push", "payload": 7}))
@@ -246,7 +248,7 @@ class GithubTest(PluginTest):
             if name == "workflow_run":
                 body = altered(name, workflow_run__conclusion="failure")
             for path in paths_of(body):
-                for value in (..., None, True, 0, -1, 2**70, 1.5, "", "x", "\ud800", [], [None, 7, "x", {}], {}, {"a": []}):
+                for value in ODD_VALUES:
                     event = {"type": f"webhook.{kind}", "payload": replaced(body, path, value)}
                     response = respond(json.dumps(request("handle", {}, event)))
                     json.dumps(response)

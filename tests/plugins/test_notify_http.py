@@ -47,10 +47,10 @@ class Message(NotifyTest):
         return body
 
     def test_core_event(self):
-        payload = {"plugin": "backup", "command": "poll", "job_id": "019a", "error": "exit code 1\nno space", "attempt": 4}
+        payload = {"plugin": "backup", "command": "poll", "job_id": "019a", "error": "exit 1\nno space", "attempt": 4}
         self.assertEqual(self.said(payload, type="job.dead", source="ductile"), {
             "title": "job.dead: backup poll",
-            "message": "plugin: backup\ncommand: poll\njob_id: 019a\nerror: exit code 1\nno space\nattempt: 4",
+            "message": "plugin: backup\ncommand: poll\njob_id: 019a\nerror: exit 1\nno space\nattempt: 4",
         })
         self.assertEqual(self.said({"error": "e"}, type="reload.refused", source="ductile")["title"], "reload.refused")
 
@@ -137,11 +137,13 @@ class Ntfy(NotifyTest):
 
 class Slack(NotifyTest):
     def test_text_is_escaped(self):
-        body = self.sent("slack", {"type": "t", "payload": {"title": "<!channel> & <@U1>", "text": "a<b>c", "url": "https://a/?x&y"}})
+        payload = {"title": "<!channel> & <@U1>", "text": "a<b>c", "url": "https://a/?x&y"}
+        body = self.sent("slack", {"type": "t", "payload": payload})
         self.assertEqual(body, {"text": "&lt;!channel&gt; &amp; &lt;@U1&gt;\na&lt;b&gt;c\nhttps://a/?x&amp;y"})
 
     def test_text_is_cut_and_the_url_kept(self):
-        text = self.sent("slack", {"type": "t", "payload": {"title": "x", "text": "y" * 9000, "url": "https://a/b"}})["text"]
+        payload = {"title": "x", "text": "y" * 9000, "url": "https://a/b"}
+        text = self.sent("slack", {"type": "t", "payload": payload})["text"]
         self.assertEqual(len(text), 4000)
         self.assertTrue(text.endswith("y...\nhttps://a/b"))
 

@@ -199,10 +199,13 @@ class SmtpTest(PluginTest):
     def test_certificate_is_checked(self):
         other = Certificate("DNS:other.example")
         self.addCleanup(other.remove)
-        for implicit, certificate, trusted in ((0, self.certificate, None), (1, self.certificate, None), (0, other, other.file)):
-            options = {"implicit": bool(implicit), "auth_require_tls": not implicit}
-            with MailServer(certificate.context, **options) as server:
-                tls = "implicit" if implicit else "starttls"
+        for tls, certificate, trusted in (
+            ("starttls", self.certificate, None),
+            ("implicit", self.certificate, None),
+            ("starttls", other, other.file),
+        ):
+            implicit = tls == "implicit"
+            with MailServer(certificate.context, implicit=implicit, auth_require_tls=not implicit) as server:
                 response = self.send(server, tls=tls, ca_file=trusted, username="user", password=PASSWORD)
                 self.assertEqual((server.mails, server.passwords), ([], []))
             self.assert_retried(response, "certificate verify failed")
