@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""notify: tells a person about an event, by ntfy, a Slack or Discord webhook, or mail.
+"""notify: tells a person about an event, by ntfy, a Slack or Discord webhook, mail, or just the log.
 
 Python 3 standard library only. README.md has an example of each transport.
 
@@ -7,10 +7,11 @@ The message is the payload's `title`, `text` and `url`, as far as they are text.
 text, such as ductile's own `job.dead`, is shown by its type and its payload.
 
 Configuration:
-  via       ntfy, slack, discord or smtp
+  via       log, ntfy, slack, discord or smtp
   timeout   seconds for one delivery, 0.1 to 100; default 20
   ca_file   PEM file of the authorities to trust instead of the system's; certificates are always checked
 
+  via: log        (nothing more) the message goes to the job's log (`ductile logs notify`): for a first try
   via: ntfy       url       of the server, without the topic
                   topic
                   token     access token; optional
@@ -43,11 +44,13 @@ sys.dont_write_bytecode = True
 
 import mail
 import web
-from message import describe
+from message import describe, with_url
 from settings import BadConfig, Failed, Refused, checked
 
 # ductile ends `health` after 10 s.
 HEALTH_TIMEOUT = 8
+# The most characters of a message for `via: log`.
+LOG_LENGTH = 2000
 # How each sends a message, and how it looks whether it could.
 TRANSPORTS = {
     "ntfy": (web.send_ntfy, web.look),
@@ -117,6 +120,9 @@ def handle(request):
     """
     settings = checked(request["config"])
     message = describe(request["event"])
+    if settings["via"] == "log":
+        said = ": ".join(filter(None, (message["title"], message["text"])))
+        return [("info", with_url(said, message["url"], LOG_LENGTH))]
     with time_limit(settings["timeout"]):
         send, _ = TRANSPORTS[settings["via"]]
         warnings = send(settings, message)
@@ -126,6 +132,8 @@ def handle(request):
 def health(request):
     """Say whether the configuration is right and the server answers. Sends nothing."""
     settings = checked(request["config"])
+    if settings["via"] == "log":
+        return []
     settings["timeout"] = min(settings["timeout"], HEALTH_TIMEOUT)
     with time_limit(settings["timeout"]):
         _, look = TRANSPORTS[settings["via"]]

@@ -10,6 +10,7 @@ import ssl
 import urllib.parse
 
 KEYS = {
+    "log": (),
     "ntfy": ("url", "topic", "token", "priority", "tags"),
     "slack": ("url",),
     "discord": ("url",),
@@ -44,6 +45,8 @@ def checked(config):
         "timeout": number(config, "timeout", float, 0.1, 100, 20),
         "ca_file": text(config, "ca_file", required=False),
     }
+    if via == "log":
+        return settings
     if via == "smtp":
         return {**settings, **smtp_settings(config)}
     settings["url"] = web_url(config)

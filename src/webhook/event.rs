@@ -25,7 +25,7 @@ pub(super) fn job(
         None => "webhook".to_owned(),
     };
     let dedupe_key = value(headers, endpoint.dedupe_header.as_deref());
-    let event_id = Uuid::new_v4();
+    let event_id = Uuid::now_v7();
     let envelope = Envelope {
         kind: &kind,
         payload: &payload(body),

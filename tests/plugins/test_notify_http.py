@@ -54,6 +54,15 @@ class Message(NotifyTest):
         })
         self.assertEqual(self.said({"error": "e"}, type="reload.refused", source="ductile")["title"], "reload.refused")
 
+    def test_log_only(self):
+        response = self.send({"via": "log"})
+        self.assert_ok(response)
+        self.assertEqual(
+            response["logs"], [{"level": "info", "message": "A title: Some text\nhttps://example.com/x"}]
+        )
+        self.assert_ok(self.run_plugin("health", {"via": "log"}))
+        self.assert_bad_config({"via": "log", "url": "https://example.com"}, "config.url is not known")
+
     def test_event_without_title_and_text(self):
         self.assertEqual(self.said({"a": {"b": [1, "é"]}}), {"title": "a.b", "message": '{"a":{"b":[1,"é"]}}'})
         self.assertEqual(self.said([1, 2]), {"title": "a.b", "message": "[1,2]"})

@@ -65,7 +65,7 @@ pub(super) fn payload(args: &Args) -> Result<Option<Box<RawValue>>, CliError> {
 }
 
 pub(super) fn new_job(args: &Args, payload: Option<Box<RawValue>>, max_attempts: u32) -> NewJob {
-    let event_id = payload.is_some().then(Uuid::new_v4);
+    let event_id = payload.is_some().then(Uuid::now_v7);
     let payload = payload.zip(event_id).map(|(payload, event_id)| {
         Envelope {
             kind: args.event_type.as_deref().unwrap_or("cli"),
