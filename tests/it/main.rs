@@ -23,3 +23,4 @@ mod tidy;
 mod timeout;
 mod wake;
 mod webhook;
+mod webhook_kills;
