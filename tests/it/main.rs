@@ -8,6 +8,7 @@ mod cost;
 mod crash;
 #[cfg(feature = "fault-injection")]
 mod crash_walk;
+mod disk_full;
 mod hostile;
 mod limits;
 mod lock;
