@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::support::{Plugin, Site, delivery, exchange, wait_until};
 
 const SENDERS: usize = 4;
-const KILLS: usize = 8;
+const KILLS: usize = 16;
 
 /// What senders and the test tell each other.
 #[derive(Default)]
@@ -81,9 +81,10 @@ impl Drop for Over<'_> {
 
 #[test]
 fn no_acknowledged_webhook_is_lost_however_often_the_daemon_is_killed() {
-    let note = r#"echo "$DUCTILE_JOB_ID" >> "$IT/ran"; echo '{"status": "ok"}'"#;
-    let mut site = Site::with(Plugin::sh("work", note).set("retry: {max_attempts: 100, backoff_base: 10ms}"));
-    site.webhook(&["work"]);
+    let note = r#"echo "$DUCTILE_JOB_ID" >> "$IT/ran"; echo '{"status": "ok", "events": [{"type": "hit"}]}'"#;
+    let plugin = |name| Plugin::sh(name, note).set("retry: {max_attempts: 100, backoff_base: 10ms}");
+    let mut site = Site::with(plugin("work"));
+    site.plugin(plugin("sink")).route("work", "hit", "sink").webhook(&["work"]);
     let (line, mut rng) = (Line::default(), StdRng::seed_from_u64(5));
     std::thread::scope(|scope| {
         for sender in 0..SENDERS {
@@ -107,8 +108,13 @@ fn no_acknowledged_webhook_is_lost_however_often_the_daemon_is_killed() {
 
     let ran = site.read("ran");
     let ran: BTreeSet<&str> = ran.lines().collect();
-    let jobs = site.rows("SELECT *, (SELECT count(*) FROM job_log WHERE job_id = jobs.id) AS attempts FROM jobs", ());
-    assert!(jobs.len() <= sent, "{} jobs of {sent} requests", jobs.len());
+    let jobs = site.rows(
+        "SELECT *, (SELECT count(*) FROM job_log WHERE job_id = jobs.id) AS attempts,
+                (SELECT count(*) FROM job_queue child WHERE child.parent_job_id = jobs.id) AS children FROM jobs",
+        (),
+    );
+    let roots = jobs.iter().filter(|job| job["submitted_by"] == "webhook").count();
+    assert!(roots <= sent, "{roots} jobs of {sent} requests");
     let jobs: BTreeMap<&str, &Value> = jobs.iter().map(|job| (job["id"].as_str().unwrap(), job)).collect();
     for (id, body) in &accepted {
         let job = jobs.get(id.as_str()).unwrap_or_else(|| panic!("acknowledged job {id} is lost"));
@@ -116,6 +122,7 @@ fn no_acknowledged_webhook_is_lost_however_often_the_daemon_is_killed() {
     }
     for (id, job) in jobs {
         assert_eq!((&job["status"], &job["attempts"]), (&json!("succeeded"), &job["attempt"]), "{job:#}");
+        assert_eq!(job["children"], i64::from(job["plugin"] == "work"), "{job:#}");
         assert!(ran.contains(id), "{id} has never run");
     }
 }
