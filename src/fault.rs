@@ -1,7 +1,8 @@
 //! Faults that tests ask for; release builds have none of them (feature `fault-injection`).
 //!
-//! A crash point is a named place where the process aborts, as if killed, when `DUCTILE_CRASH_POINT` names it. A test
-//! walks [`POINTS`], and every point that is reached must be listed there.
+//! A crash point is a named place where the process aborts, as if killed, when `DUCTILE_CRASH_POINT` names it; with
+//! `DUCTILE_CRASH_AFTER`, when it has passed there so many times. A test walks [`POINTS`], and every point that is
+//! reached must be listed there.
 
 /// Every crash point, in the order of a job's life. `uncommitted` is inside the transaction with all its statements
 /// done; `committed` is after the fsync, before anybody has been told.
@@ -18,6 +19,8 @@ pub const POINTS: &[&str] = &[
     "retention.committed",
     "enqueue.uncommitted",
     "enqueue.committed",
+    "webhook.uncommitted",
+    "webhook.committed",
     "claim.uncommitted",
     "claim.committed",
     "claim_one.uncommitted",
@@ -46,12 +49,17 @@ pub(crate) use crash_point;
 #[cfg(feature = "fault-injection")]
 mod injected {
     use std::sync::LazyLock;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     static CRASH_POINT: LazyLock<Option<String>> = LazyLock::new(|| std::env::var("DUCTILE_CRASH_POINT").ok());
+    static CRASH_AFTER: LazyLock<usize> = LazyLock::new(|| {
+        std::env::var("DUCTILE_CRASH_AFTER").map_or(0, |times| times.parse().expect("DUCTILE_CRASH_AFTER is a number"))
+    });
+    static PASSED: AtomicUsize = AtomicUsize::new(0);
 
     pub(crate) fn reached(point: &str) {
         assert!(super::POINTS.contains(&point), "crash point `{point}` is not listed");
-        if CRASH_POINT.as_deref() == Some(point) {
+        if CRASH_POINT.as_deref() == Some(point) && PASSED.fetch_add(1, Ordering::Relaxed) == *CRASH_AFTER {
             std::process::abort();
         }
     }

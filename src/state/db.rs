@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::error::Error;
 use super::open::{self, OpenError};
 use super::progress::{Progress, WriteHealth};
-use super::writer::{self, Message, Pending, Shared, Work};
+use super::writer::{self, Answer, Message, Pending, Shared, Work};
 
 /// A write transaction. Whatever it executes commits with the closure that got it, or not at all.
 pub struct Tx<'c>(pub(super) &'c Connection);
@@ -90,7 +90,8 @@ impl Db {
         let (reply, answer) = oneshot::channel();
         let waiting = self.progress.begin();
         self.send(Message::Write(Box::new(Pending::new(work, reply))))?;
-        waiting.answered(answer.await.map_err(|_| Error::Closed)?)
+        let Answer { result, wrote } = answer.await.map_err(|_| Error::Closed)?;
+        waiting.answered(result, wrote)
     }
 
     /// As [`Db::write`], on the caller's own thread unless the connection is in use: two threads that wake each other
@@ -111,7 +112,8 @@ impl Db {
             Ok(false) => {}
             Err(work) => self.send(Message::Write(work))?,
         }
-        waiting.answered(answer.await.map_err(|_| Error::Closed)?)
+        let Answer { result, wrote } = answer.await.map_err(|_| Error::Closed)?;
+        waiting.answered(result, wrote)
     }
 
     fn send(&self, message: Message) -> Result<(), Error> {

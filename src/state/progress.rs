@@ -9,7 +9,8 @@ use super::error::Error;
 /// How writing goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WriteHealth {
-    /// The last write failed for a reason that may pass: no space, an input/output error, a lock held elsewhere.
+    /// The last write failed for a reason that may pass: no space, an input/output error, a lock held elsewhere. One
+    /// that had nothing to write does not count.
     pub failed: bool,
     /// How long writes have waited without one being answered; `None` when none waits.
     pub waiting: Option<Duration>,
@@ -48,8 +49,10 @@ impl Progress {
 pub(super) struct Waiting<'a>(&'a Progress);
 
 impl Waiting<'_> {
-    pub(super) fn answered<T>(self, result: Result<T, Error>) -> Result<T, Error> {
+    /// `wrote`: something went to the disk, so that its success says something of the disk.
+    pub(super) fn answered<T>(self, result: Result<T, Error>, wrote: bool) -> Result<T, Error> {
         match &result {
+            Ok(_) if !wrote => {}
             Ok(_) => self.0.failed.store(false, Ordering::Relaxed),
             Err(error) if error.is_transient() => self.0.failed.store(true, Ordering::Relaxed),
             Err(_) => {}
@@ -77,11 +80,12 @@ mod tests {
         assert!(progress.health().waiting.is_some());
         let full = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL);
         let error: Error = rusqlite::Error::SqliteFailure(full, None).into();
-        write.answered(Err::<(), _>(error)).unwrap_err();
+        write.answered(Err::<(), _>(error), false).unwrap_err();
         assert_eq!(progress.health(), WriteHealth { failed: true, waiting: None });
-        progress.begin().answered::<()>(Err(Error::Conflict("a bug".to_owned()))).unwrap_err();
-        assert!(progress.health().failed, "it says nothing of the disk");
-        progress.begin().answered(Ok(())).unwrap();
+        progress.begin().answered::<()>(Err(Error::Conflict("a bug".to_owned())), false).unwrap_err();
+        progress.begin().answered(Ok(()), false).unwrap();
+        assert!(progress.health().failed, "they say nothing of the disk");
+        progress.begin().answered(Ok(()), true).unwrap();
         assert!(!progress.health().failed);
         drop(progress.begin());
         assert_eq!(progress.health().waiting, None, "given up");

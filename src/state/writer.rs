@@ -44,18 +44,32 @@ pub(super) trait Work: Send {
     /// Runs the closure. Whether its changes are to be kept.
     fn run(&mut self, tx: &Tx<'_>) -> bool;
     /// Sends what the closure returned, or the error that kept it from being committed.
-    fn answer(self: Box<Self>, committed: Result<(), Error>);
+    fn answer(self: Box<Self>, committed: Result<Committed, Error>);
+}
+
+/// A commit that has succeeded.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Committed {
+    /// Without a change nothing goes to the disk: its success says nothing of the disk.
+    changed: bool,
+}
+
+/// What a closure returned, or the error that kept it from being committed.
+pub(super) struct Answer<T> {
+    pub(super) result: Result<T, Error>,
+    /// Something went to the disk.
+    pub(super) wrote: bool,
 }
 
 pub(super) struct Pending<T, F> {
     work: Option<F>,
     /// `None` until the closure has run.
     result: Option<Result<T, Error>>,
-    reply: oneshot::Sender<Result<T, Error>>,
+    reply: oneshot::Sender<Answer<T>>,
 }
 
 impl<T, F> Pending<T, F> {
-    pub(super) fn new(work: F, reply: oneshot::Sender<Result<T, Error>>) -> Self {
+    pub(super) fn new(work: F, reply: oneshot::Sender<Answer<T>>) -> Self {
         Self { work: Some(work), result: None, reply }
     }
 }
@@ -72,15 +86,16 @@ where
         self.result.insert(result).is_ok()
     }
 
-    fn answer(self: Box<Self>, committed: Result<(), Error>) {
+    fn answer(self: Box<Self>, committed: Result<Committed, Error>) {
+        let wrote = committed.as_ref().is_ok_and(|committed| committed.changed);
         let result = match (self.result, committed) {
             // The closure's own error says more than that of the transaction it broke.
             (Some(Err(error)), _) | (_, Err(error)) => Err(error),
-            (Some(Ok(value)), Ok(())) => Ok(value),
-            (None, Ok(())) => unreachable!("a transaction commits after it has run every closure"),
+            (Some(Ok(value)), Ok(_)) => Ok(value),
+            (None, Ok(_)) => unreachable!("a transaction commits after it has run every closure"),
         };
         // Nobody waits any more when the caller was cancelled; the write stands.
-        let _ = self.reply.send(result);
+        let _ = self.reply.send(Answer { result, wrote });
     }
 }
 
@@ -176,7 +191,7 @@ impl Shared {
 
 impl Writer {
     /// Runs a batch in one transaction.
-    fn commit(&mut self, batch: &mut [Box<dyn Work>]) -> Result<(), Error> {
+    fn commit(&mut self, batch: &mut [Box<dyn Work>]) -> Result<Committed, Error> {
         execute(&self.connection, "BEGIN IMMEDIATE")?;
         self.finish(batch)
     }
@@ -190,13 +205,14 @@ impl Writer {
     }
 
     /// The rest of a transaction that has begun.
-    fn finish(&mut self, batch: &mut [Box<dyn Work>]) -> Result<(), Error> {
+    fn finish(&mut self, batch: &mut [Box<dyn Work>]) -> Result<Committed, Error> {
         let changes = self.connection.total_changes();
-        let committed = transaction(&self.connection, batch);
-        if self.connection.total_changes() != changes {
+        let result = transaction(&self.connection, batch);
+        let changed = self.connection.total_changes() != changes;
+        if changed {
             self.changed_at = Some(Instant::now());
         }
-        committed
+        result.map(|()| Committed { changed })
     }
 
     fn quiet_at(&self) -> Option<Instant> {
@@ -214,7 +230,7 @@ impl Writer {
 }
 
 /// Answers every item; the batch is empty afterwards.
-fn answer(batch: &mut Vec<Box<dyn Work>>, committed: &Result<(), Error>) {
+fn answer(batch: &mut Vec<Box<dyn Work>>, committed: &Result<Committed, Error>) {
     for work in batch.drain(..) {
         work.answer(committed.clone());
     }

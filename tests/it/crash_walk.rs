@@ -1,6 +1,9 @@
 //! Every crash point is walked: a process aborts there, and whatever runs next makes good what it left.
 
+mod chain;
+
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -11,7 +14,7 @@ use nix::sys::signal::Signal;
 use rusqlite::Connection;
 use serde_json::{Value, json};
 
-use crate::support::{Daemon, Plugin, Process, Site, wait_until};
+use crate::support::{Daemon, Plugin, Process, Site, delivery, exchange, wait_until};
 
 const CRASH_POINT: &str = "DUCTILE_CRASH_POINT";
 
@@ -45,6 +48,8 @@ enum Who {
     Beside,
     /// `run` without one.
     Alone,
+    /// The daemon, while it takes a webhook.
+    Receiver,
 }
 
 fn who_reaches(point: &str) -> &'static [Who] {
@@ -53,11 +58,12 @@ fn who_reaches(point: &str) -> &'static [Who] {
         "start" | "tick" | "retention" | "claim" | "stop" => &[Who::Daemon],
         "enqueue" => &[Who::Beside, Who::Alone],
         "claim_one" => &[Who::Alone],
+        "webhook" => &[Who::Receiver],
         _ => panic!("nobody walks to `{point}`"),
     }
 }
 
-/// `poll` and `a` route two events to `b`, each of these one to `c`, whose first attempts fail.
+/// `poll` and `a`, which has a webhook, route two events to `b`, each of these one to `c`, whose first attempts fail.
 fn gateway() -> Site {
     let mut site = Site::new();
     let plugin = |name: &str, events: &str| {
@@ -67,6 +73,7 @@ fn gateway() -> Site {
     site.plugin(plugin("poll", TWO_HITS).set("schedule: {every: 1h}"));
     site.plugin(plugin("a", TWO_HITS)).plugin(plugin("b", HIT)).plugin(plugin("c", "''").env("FAILS", "'yes'"));
     site.route("poll", "hit", "b").route("a", "hit", "b").route("b", "hit", "c");
+    site.webhook(&["a"]);
     site
 }
 
@@ -76,20 +83,26 @@ fn every_crash_point_is_survived() {
     let walks: Vec<_> = walks.rev().collect();
     let walked = walks.iter().map(|(point, _)| *point).collect::<BTreeSet<_>>();
     assert_eq!(walked, POINTS.iter().copied().collect());
+    each_at_once(walks, |(point, who)| walk(point, who));
+}
+
+/// Some of them at a time, the last one first.
+fn each_at_once<W: Debug + Copy + Send>(walks: Vec<W>, walk: impl Fn(W) + Sync) {
     let (left, failed) = (Mutex::new(walks), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
         for _ in 0..WALKERS {
             scope.spawn(|| {
                 loop {
-                    let Some((point, who)) = left.lock().unwrap().pop() else { return };
-                    if std::panic::catch_unwind(|| walk(point, who)).is_err() {
-                        failed.lock().unwrap().push((point, who));
+                    let Some(next) = left.lock().unwrap().pop() else { return };
+                    if std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| walk(next))).is_err() {
+                        failed.lock().unwrap().push(next);
                     }
                 }
             });
         }
     });
-    assert_eq!(failed.into_inner().unwrap(), [], "not survived, see above");
+    let failed = failed.into_inner().unwrap();
+    assert!(failed.is_empty(), "not survived, see above: {failed:?}");
 }
 
 #[test]
@@ -129,11 +142,14 @@ fn walk(point: &str, who: Who) {
     if who == Who::Beside {
         return beside(&site, point, acknowledged);
     }
-    if !on_nothing {
+    if who == Who::Receiver {
+        refused_delivery(&site, point);
+    } else if !on_nothing {
         crash(&site, point, who, &mut acknowledged);
     }
     let daemon = site.start();
     acknowledged.push(site.detach(["a"]));
+    acknowledged.push(daemon.deliver("/hooks/a", &[], b"{}").job_id());
     wait_all_done(&site);
     stop(daemon);
     assert_sound(&site, &acknowledged);
@@ -152,6 +168,16 @@ fn beside(site: &Site, point: &str, acknowledged: Vec<String>) {
     wait_all_done(site);
     stop(daemon);
     assert_sound(site, &acknowledged);
+}
+
+/// A sender that gets no answer, since the daemon dies there.
+fn refused_delivery(site: &Site, point: &str) {
+    let daemon = Daemon(Process::spawn(site.command(["start"]).env(CRASH_POINT, point), ""));
+    let answer = exchange(daemon.address(), &delivery("/hooks/a", &[], b"{}"));
+    aborted(daemon.0);
+    assert!(answer.is_none(), "{answer:?}");
+    let jobs = site.count("SELECT count(*) FROM job_queue WHERE submitted_by = 'webhook'");
+    assert_eq!(jobs, i64::from(point == "webhook.committed"));
 }
 
 /// Starts the process that dies there, and adds the ids that were printed meanwhile.
@@ -225,27 +251,8 @@ fn wait_all_done(site: &Site) {
 }
 
 fn assert_sound(site: &Site, acknowledged: &[String]) {
-    assert_eq!(site.plugin_processes(), [0; 0]);
-    assert_eq!(site.rows("PRAGMA integrity_check", ()), [json!({"integrity_check": "ok"})]);
-    let jobs = site.rows("SELECT * FROM jobs ORDER BY seq", ());
-    let by_id: BTreeMap<&str, &Value> = jobs.iter().map(|job| (text(job, "id"), job)).collect();
-    for id in acknowledged {
-        assert!(by_id.contains_key(id.as_str()), "acknowledged job {id} is lost");
-    }
-    for job in &jobs {
-        assert_eq!(job["status"], "succeeded", "{job:#}");
-        assert_attempts(site, job);
-        assert_children(site, job);
-        let parent = job["parent_job_id"].as_str();
-        assert_eq!(job["hops"], parent.map_or(0, |parent| by_id[parent]["hops"].as_i64().unwrap() + 1), "{job:#}");
-    }
-    for name in ["poll", "a", "b", "c"] {
-        let runs = jobs.iter().filter(|job| job["plugin"] == name).count();
-        assert_eq!(site.state(name), json!({"n": runs}), "the state of `{name}` is that of its settled attempts");
-    }
-    assert_eq!(site.count("SELECT count(*) FROM job_log WHERE job_id NOT IN (SELECT id FROM job_queue)"), 0);
-    assert_eq!(site.count("SELECT count(*) FROM job_payload WHERE job_id NOT IN (SELECT id FROM job_queue)"), 0);
-    let polls = jobs.iter().filter(|job| job["submitted_by"] == "scheduler").count();
+    assert_settled_once(site, acknowledged);
+    let polls = site.count("SELECT count(*) FROM job_queue WHERE submitted_by = 'scheduler'");
     assert_eq!(polls, 1, "neither lost nor doubled");
     let schedule = site.row(
         "SELECT plugin, anchor = (SELECT completed_at FROM job_queue WHERE submitted_by = 'scheduler') AS settled,
@@ -253,6 +260,31 @@ fn assert_sound(site: &Site, acknowledged: &[String]) {
         (),
     );
     assert_eq!(schedule, json!({"plugin": "poll", "settled": 1, "every": 3600}));
+}
+
+/// All jobs have succeeded, each was settled once an attempt, with all that belongs to it.
+fn assert_settled_once(site: &Site, acknowledged: &[String]) {
+    assert_eq!(site.plugin_processes(), [0; 0]);
+    assert_eq!(site.rows("PRAGMA integrity_check", ()), [json!({"integrity_check": "ok"})]);
+    let jobs = site.rows("SELECT * FROM jobs ORDER BY seq", ());
+    let by_id: BTreeMap<&str, &Value> = jobs.iter().map(|job| (text(job, "id"), job)).collect();
+    for id in acknowledged {
+        assert!(by_id.contains_key(id.as_str()), "acknowledged job {id} is lost");
+    }
+    let mut runs = BTreeMap::<&str, usize>::new();
+    for job in &jobs {
+        assert_eq!(job["status"], "succeeded", "{job:#}");
+        assert_attempts(site, job);
+        assert_children(site, job);
+        let parent = job["parent_job_id"].as_str();
+        assert_eq!(job["hops"], parent.map_or(0, |parent| by_id[parent]["hops"].as_i64().unwrap() + 1), "{job:#}");
+        *runs.entry(text(job, "plugin")).or_default() += 1;
+    }
+    for (plugin, runs) in runs {
+        assert_eq!(site.state(plugin), json!({"n": runs}), "the state of `{plugin}` is that of its settled attempts");
+    }
+    assert_eq!(site.count("SELECT count(*) FROM job_log WHERE job_id NOT IN (SELECT id FROM job_queue)"), 0);
+    assert_eq!(site.count("SELECT count(*) FROM job_payload WHERE job_id NOT IN (SELECT id FROM job_queue)"), 0);
 }
 
 /// Each attempt has one row, none was left out, only the last one succeeded; and each success has run.

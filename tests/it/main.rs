@@ -8,6 +8,7 @@ mod cost;
 mod crash;
 #[cfg(feature = "fault-injection")]
 mod crash_walk;
+mod disk_full;
 mod hostile;
 mod limits;
 mod lock;
@@ -23,3 +24,4 @@ mod tidy;
 mod timeout;
 mod wake;
 mod webhook;
+mod webhook_kills;

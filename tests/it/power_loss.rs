@@ -5,7 +5,7 @@
 //! flushing the journal: whatever the kernel had not put on the disk by then is gone. Only root can do this.
 //!
 //! The cut is not one moment as in nature: while the call runs, ext4 lets some `fdatasync` succeed whose data are lost
-//! (so do plain writes, without SQLite). Hence only what was printed before the call counts as acknowledged.
+//! (so do plain writes, without SQLite). Hence only what was told before the call counts as acknowledged.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -18,10 +18,17 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::json;
 
-use crate::support::{Daemon, Plugin, Site, set_mode, wait_until};
+use crate::support::{Daemon, Plugin, Site, delivery, exchange, set_mode, wait_until};
 
 const ROUNDS: u64 = 3;
 const CLIENTS: usize = 3;
+
+/// Who puts jobs on the queue.
+#[derive(Debug, Clone, Copy)]
+enum Producer {
+    Cli,
+    Webhook,
+}
 
 /// Started before the cut, which is then only a byte away. 2 is `FS_SHUTDOWN_FLAGS_NOLOGFLUSH`.
 const CUT: &str = "
@@ -135,7 +142,7 @@ impl Rig {
     fn new() -> Option<Self> {
         let note = r#"echo "$DUCTILE_JOB_ID" >> "$IT/journal"; echo '{"status": "ok", "events": [{"type": "hit"}]}'"#;
         let mut site = Site::with(Plugin::sh("work", note).set("retry: {max_attempts: 100}"));
-        site.plugin(Plugin::sh("sink", note)).route("work", "hit", "sink");
+        site.plugin(Plugin::sh("sink", note)).route("work", "hit", "sink").webhook(&["work"]);
         match Disk::new(&site) {
             Ok(disk) => Some(Self { daemon: None, disk, site }),
             Err(reason) => {
@@ -147,12 +154,12 @@ impl Rig {
     }
 
     /// Runs until the power is cut, and starts again. The acknowledged jobs that are lost.
-    fn lose_power(&mut self, synchronous: &str, rng: &mut StdRng) -> Vec<String> {
+    fn lose_power(&mut self, producer: Producer, synchronous: &str, rng: &mut StdRng) -> Vec<String> {
         // What is on the disk before: an empty log, the files' names.
         self.site.clear_env().start().stop();
         self.site.env("DUCTILE_SYNCHRONOUS", synchronous);
         self.daemon = Some(self.site.start());
-        let acknowledged = self.work_until_the_cut(rng);
+        let acknowledged = self.work_until_the_cut(producer, rng);
         self.site.clear_env();
         self.site.wait_no_plugin_process();
         self.disk.unmount().unwrap();
@@ -167,24 +174,36 @@ impl Rig {
         acknowledged.into_iter().filter(|id| !known.iter().any(|row| row["id"] == **id)).collect()
     }
 
-    /// Clients put jobs on the queue while others run; at some moment the power is cut. The ids that were printed by then.
-    fn work_until_the_cut(&mut self, rng: &mut StdRng) -> Vec<String> {
+    /// Clients put jobs on the queue while others run; at some moment the power is cut. The ids that were told by then.
+    fn work_until_the_cut(&mut self, producer: Producer, rng: &mut StdRng) -> Vec<String> {
         let daemon = self.daemon.take().expect("it runs");
         let (acknowledged, turn, over) = (Mutex::new(Vec::new()), Mutex::new(()), AtomicBool::new(false));
         let plug = Plug::new(&self.disk);
         let at_least = rng.random_range(5..30);
         let site = &self.site;
+        let address = daemon.address();
+        let by_cli = || {
+            let mut command = {
+                // One at a time: each writes the configuration.
+                let _turn = turn.lock().unwrap();
+                site.command(["run", "--detach", "work"])
+            };
+            let printed = String::from_utf8(command.output().unwrap().stdout).unwrap();
+            printed.lines().next().map(str::to_owned)
+        };
+        let by_webhook = || {
+            let answer = exchange(address, &delivery("/hooks/work", &[], b"{}"))?;
+            (answer.status == 202).then(|| answer.job_id())
+        };
         std::thread::scope(|scope| {
             for _ in 0..CLIENTS {
                 scope.spawn(|| {
                     while !over.load(Ordering::Relaxed) {
-                        let mut command = {
-                            // One at a time: each writes the configuration.
-                            let _turn = turn.lock().unwrap();
-                            site.command(["run", "--detach", "work"])
+                        let told = match producer {
+                            Producer::Cli => by_cli(),
+                            Producer::Webhook => by_webhook(),
                         };
-                        let printed = String::from_utf8(command.output().unwrap().stdout).unwrap();
-                        acknowledged.lock().unwrap().extend(printed.lines().map(str::to_owned));
+                        acknowledged.lock().unwrap().extend(told);
                     }
                 });
             }
@@ -200,11 +219,10 @@ impl Rig {
     }
 }
 
-#[test]
-fn no_acknowledged_job_is_lost() {
+fn assert_nothing_is_lost(producer: Producer) {
     let Some(mut rig) = Rig::new() else { return };
     for seed in 0..ROUNDS {
-        let lost = rig.lose_power("FULL", &mut StdRng::seed_from_u64(seed));
+        let lost = rig.lose_power(producer, "FULL", &mut StdRng::seed_from_u64(seed));
         assert_eq!(lost, [""; 0], "acknowledged, then lost; seed {seed}");
     }
     let run = "SELECT count(*) FROM job_queue child JOIN job_queue parent ON parent.id = child.parent_job_id";
@@ -212,9 +230,29 @@ fn no_acknowledged_job_is_lost() {
     assert_eq!(rig.site.count(run), jobs, "one routed child each");
 }
 
+fn assert_loss_is_noticed(producer: Producer) {
+    let Some(mut rig) = Rig::new() else { return };
+    let mut lost = |seed| rig.lose_power(producer, "NORMAL", &mut StdRng::seed_from_u64(seed));
+    let noticed = (0..ROUNDS).any(|seed| !lost(seed).is_empty());
+    assert!(noticed, "commits were not synced, and yet no round has lost an acknowledged job");
+}
+
+#[test]
+fn no_acknowledged_job_is_lost() {
+    assert_nothing_is_lost(Producer::Cli);
+}
+
+#[test]
+fn no_acknowledged_webhook_is_lost() {
+    assert_nothing_is_lost(Producer::Webhook);
+}
+
 #[test]
 fn without_synced_commits_the_loss_is_noticed() {
-    let Some(mut rig) = Rig::new() else { return };
-    let noticed = (0..ROUNDS).any(|seed| !rig.lose_power("NORMAL", &mut StdRng::seed_from_u64(seed)).is_empty());
-    assert!(noticed, "commits were not synced, and yet no round has lost an acknowledged job");
+    assert_loss_is_noticed(Producer::Cli);
+}
+
+#[test]
+fn without_synced_commits_the_loss_of_webhooks_is_noticed() {
+    assert_loss_is_noticed(Producer::Webhook);
 }

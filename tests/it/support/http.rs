@@ -1,6 +1,6 @@
 //! Sending webhooks, byte by byte where that matters.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -62,18 +62,13 @@ impl Daemon {
     }
 
     pub(crate) fn connect(&self) -> TcpStream {
-        let stream = TcpStream::connect(self.address()).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream
+        connect(self.address()).unwrap()
     }
 
     /// Sends these bytes on a connection of their own. The answer.
     #[track_caller]
     pub(crate) fn exchange(&self, request: &[u8]) -> Answer {
-        let mut stream = self.connect();
-        // A daemon that has refused does not read the rest.
-        let _ = stream.write_all(request);
-        read_answer(&mut stream).expect("an answer")
+        exchange(self.address(), request).expect("an answer")
     }
 
     /// A POST with these headers besides `Content-Length`.
@@ -85,15 +80,34 @@ impl Daemon {
     /// A POST that is signed.
     #[track_caller]
     pub(crate) fn deliver(&self, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
-        let signature = sign(SECRET, body);
-        let headers: Vec<_> = headers.iter().copied().chain([(SIGNATURE, signature.as_str())]).collect();
-        self.post(path, &headers, body)
+        self.exchange(&delivery(path, headers, body))
     }
 
     #[track_caller]
     pub(crate) fn get(&self, path: &str) -> Answer {
         self.exchange(format!("GET {path} HTTP/1.1\r\nHost: ductile\r\n\r\n").as_bytes())
     }
+}
+
+fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    Ok(stream)
+}
+
+/// Sends these bytes on a connection of their own. The answer; `None` when there was none, since nobody is there (any more).
+pub(crate) fn exchange(address: SocketAddr, request: &[u8]) -> Option<Answer> {
+    let mut stream = connect(address).ok()?;
+    // A daemon that has refused does not read the rest.
+    let _ = stream.write_all(request);
+    read_answer(&mut stream)
+}
+
+/// The bytes of a POST that is signed.
+pub(crate) fn delivery(path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
+    let signature = sign(SECRET, body);
+    let headers: Vec<_> = headers.iter().copied().chain([(SIGNATURE, signature.as_str())]).collect();
+    post(path, &headers, body)
 }
 
 /// The bytes of a POST.
