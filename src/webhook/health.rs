@@ -7,7 +7,7 @@ use axum::http::{Method, StatusCode};
 use axum::response::Response;
 use serde::Serialize;
 
-use super::{Gateway, answer, connection::Connection, refuse};
+use super::{Gateway, answer, connection::Connection, refuse, refuse_method};
 use crate::queue;
 use crate::state::{Error, WriteHealth};
 use crate::vitals::{Activity, Signs};
@@ -52,7 +52,7 @@ pub(super) fn respond(gateway: &Gateway, connection: &Connection, method: &Metho
         return refuse(StatusCode::NOT_FOUND);
     }
     if method != Method::GET {
-        return refuse(StatusCode::METHOD_NOT_ALLOWED);
+        return refuse_method("GET");
     }
     let health = health(gateway);
     let status = if health.reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };

@@ -2,6 +2,8 @@
 
 use crate::support::{OK, Plugin, SECRET, Site, sign};
 
+mod requests;
+
 #[test]
 fn a_signed_delivery_becomes_a_job_that_its_plugin_runs() {
     let mut site = Site::with(Plugin::sh("work", &format!("cat > request; {OK}")));
