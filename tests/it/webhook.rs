@@ -2,6 +2,9 @@
 
 use crate::support::{OK, Plugin, SECRET, Site, sign};
 
+mod connections;
+mod events;
+mod refused;
 mod requests;
 
 #[test]
