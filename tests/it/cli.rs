@@ -229,17 +229,31 @@ fn each_section_that_is_not_built_yet_is_one_warning() {
     let mut site = Site::with(Plugin::sh("work", OK).set("circuit_breaker: {threshold: 5}"));
     site.plugin(Plugin::sh("other", OK).set("circuit_breaker: {threshold: 5}"));
     site.route("ductile", "job.dead", "work").route("ductile", "breaker.opened", "work");
-    site.more("webhooks: {listen: \"127.0.0.1:0\", endpoints: []}");
     let checked = site.cli(["check"]).expect_code(0);
     let daemon = site.start();
     let log = log_lines(&daemon.stop().stdout);
     let warnings: Vec<_> = log.iter().filter(|line| line["level"] == "WARN").collect();
-    assert_eq!((checked.stderr.lines().count(), warnings.len()), (3, 3), "{checked:?}\n{log:#?}");
-    for section in ["`webhooks`", "`plugins.<name>.circuit_breaker`", "`routes` from `ductile`"] {
+    assert_eq!((checked.stderr.lines().count(), warnings.len()), (2, 2), "{checked:?}\n{log:#?}");
+    for section in ["`plugins.<name>.circuit_breaker`", "`routes` from `ductile`"] {
         assert_eq!(checked.stderr.matches(section).count(), 1, "{section} in {checked:?}");
         let logged = warnings.iter().filter(|line| line["message"].as_str().unwrap().contains(section)).count();
         assert_eq!(logged, 1, "{section}");
     }
+}
+
+#[test]
+fn a_cycle_of_routes_is_legal_and_told() {
+    let mut site = Site::with(Plugin::sh("b", OK));
+    site.plugin(Plugin::sh("a", OK)).plugin(Plugin::sh("c", OK));
+    site.route("b", "x", "c").route("c", "x", "a").route("a", "y", "b").route("a", "z", "b").route("c", "x", "c");
+    let checked = site.cli(["check"]).expect_code(0).expect_stdout("is valid");
+    let daemon = site.start();
+    let warned = daemon.stop().stdout;
+    for cycle in ["`a` -> `b` -> `c` -> `a`", "`c` -> `c`"] {
+        assert_eq!(checked.stderr.matches(&format!("warning: `routes`: {cycle} is a cycle")).count(), 1, "{checked:?}");
+        assert!(warned.contains(cycle), "{warned}");
+    }
+    assert_eq!(checked.stderr.lines().count(), 2, "{checked:?}");
 }
 
 #[test]

@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 /// Which modules may use which: the table of ARCHITECTURE.md. Leaves may be used by all.
 const IMPORTS: &[(&str, &[&str])] = &[
     ("active", &["config", "plugin", "queue", "scheduler", "state"]),
-    ("cli", &["active", "config", "daemon", "dispatch", "plugin", "queue", "scheduler", "state"]),
+    ("cli", &["active", "config", "daemon", "dispatch", "plugin", "queue", "router", "scheduler", "state"]),
     ("clock", &[]),
     ("command", &[]),
     ("config", &[]),
-    ("daemon", &["active", "dispatch", "plugin", "queue", "scheduler", "state"]),
-    ("dispatch", &["active", "config", "plugin", "queue", "router", "scheduler", "state"]),
+    ("daemon", &["active", "dispatch", "plugin", "queue", "scheduler", "state", "vitals", "webhook"]),
+    ("dispatch", &["active", "config", "plugin", "queue", "router", "scheduler", "state", "vitals"]),
     ("fault", &[]),
     ("log", &["config"]),
     ("main", &[]),
@@ -21,6 +21,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("router", &["config", "plugin", "queue"]),
     ("scheduler", &["config", "queue", "state"]),
     ("state", &[]),
+    ("vitals", &[]),
+    ("webhook", &["active", "config", "plugin", "queue", "state", "vitals"]),
 ];
 
 const LEAVES: &[&str] = &["clock", "command", "fault", "log"];

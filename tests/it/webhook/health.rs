@@ -1,8 +1,11 @@
 //! The health check while all is not well.
 
+use std::io::Write;
+use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream, UdpSocket};
+
 use rusqlite::Connection;
 
-use crate::support::{Daemon, OK, Plugin, Site, wait_until};
+use crate::support::{Daemon, OK, Plugin, Site, read_answer, wait_until};
 
 fn assert_ok(daemon: &Daemon) {
     let answer = daemon.get("/healthz");
@@ -19,7 +22,6 @@ fn it_is_degraded_while_nothing_can_be_written() {
     assert_ok(&daemon);
     let other = Connection::open(site.database()).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
-    // The tick finds it, at the latest the delivery does.
     let answer = daemon.deliver("/hooks/work", &[], b"1");
     assert_eq!((answer.status, answer.header("retry-after")), (503, Some("30")), "{answer:?}");
     let answer = daemon.get("/healthz");
@@ -28,9 +30,38 @@ fn it_is_degraded_while_nothing_can_be_written() {
     assert_eq!(health["status"], "degraded");
     assert!(!health["reasons"].as_array().unwrap().is_empty(), "{health}");
     other.execute_batch("ROLLBACK").unwrap();
+    // Nothing has to be written; it finds out by itself.
     wait_until("a good write", || daemon.get("/healthz").status == 200);
     assert_ok(&daemon);
     site.wait_job(&daemon.deliver("/hooks/work", &[], b"2").job_id(), "succeeded");
+    daemon.stop();
+}
+
+#[test]
+fn others_do_not_find_it() {
+    let mut site = Site::with(Plugin::sh("work", OK));
+    let listen = if TcpListener::bind("[::]:0").is_ok() { "[::]:0" } else { "0.0.0.0:0" };
+    site.more(&format!("webhooks: {{listen: \"{listen}\"}}"));
+    let daemon = site.start();
+    let port = daemon.address().port();
+    let ask = |from: IpAddr| {
+        let mut stream = TcpStream::connect((from, port)).unwrap();
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        read_answer(&mut stream).unwrap()
+    };
+    assert_eq!(ask(Ipv4Addr::LOCALHOST.into()).status, 200, "also through an IPv6 socket");
+    // No packet is sent: it only tells the address that one would have.
+    let probe = UdpSocket::bind("0.0.0.0:0").and_then(|socket| {
+        socket.connect("192.0.2.1:9")?;
+        socket.local_addr()
+    });
+    match probe {
+        Ok(own) if !own.ip().is_loopback() => {
+            let answer = ask(own.ip());
+            assert_eq!((answer.status, answer.body.as_str()), (404, r#"{"error":"Not Found"}"#));
+        }
+        _ => eprintln!("SKIPPED in part: this machine has no address but loopback"),
+    }
     daemon.stop();
 }
 
