@@ -68,16 +68,8 @@ pub fn cycles(routes: &[Route]) -> Vec<Vec<&str>> {
     for route in routes {
         edges.entry(&route.from).or_default().insert(&route.to);
     }
-    let mut found = BTreeSet::new();
-    let mut cycles = Vec::new();
-    for start in edges.keys() {
-        let Some(cycle) = shortest_cycle(&edges, start) else { continue };
-        let plugins: BTreeSet<&str> = cycle.iter().copied().collect();
-        if found.insert(plugins) {
-            cycles.push(cycle);
-        }
-    }
-    cycles
+    let cycles: BTreeSet<_> = edges.keys().filter_map(|start| shortest_cycle(&edges, start)).collect();
+    cycles.into_iter().collect()
 }
 
 fn shortest_cycle<'r>(edges: &BTreeMap<&'r str, BTreeSet<&'r str>>, start: &'r str) -> Option<Vec<&'r str>> {
@@ -86,16 +78,23 @@ fn shortest_cycle<'r>(edges: &BTreeMap<&'r str, BTreeSet<&'r str>>, start: &'r s
     while let Some(path) = paths.pop_front() {
         let last = path.last().expect("every path has its start");
         for &next in edges.get(last).into_iter().flatten() {
-            let longer = || path.iter().copied().chain([next]).collect();
             if next == start {
-                return Some(longer());
+                return Some(closed(path));
             }
             if seen.insert(next) {
-                paths.push_back(longer());
+                paths.push_back(path.iter().copied().chain([next]).collect());
             }
         }
     }
     None
+}
+
+/// The cycle of these plugins, from its first by name back to it.
+fn closed(mut path: Vec<&str>) -> Vec<&str> {
+    let first = (0..path.len()).min_by_key(|at| path[*at]).unwrap_or_default();
+    path.rotate_left(first);
+    path.push(path[0]);
+    path
 }
 
 fn child(
@@ -116,5 +115,51 @@ fn child(
         stillborn: (hops > MAX_HOPS)
             .then(|| format!("more than {MAX_HOPS} hops from its root job; is there a cycle of routes?")),
         ..NewJob::new(target, Command::Handle, SubmittedBy::Route, max_attempts)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The cycles of routes `from event to`, as `a>b>a`.
+    fn cycles_of(routes: &[&str]) -> Vec<String> {
+        let route = |text: &&str| {
+            let [from, event_type, to] = text.split(' ').collect::<Vec<_>>()[..] else { panic!("{text}") };
+            Route { from: from.to_owned(), event_type: event_type.to_owned(), to: to.to_owned() }
+        };
+        let routes: Vec<_> = routes.iter().map(route).collect();
+        cycles(&routes).iter().map(|cycle| cycle.join(">")).collect()
+    }
+
+    #[test]
+    fn without_a_way_back_there_is_no_cycle() {
+        assert!(cycles_of(&[]).is_empty());
+        assert!(cycles_of(&["a e b", "a e c", "b e d", "c e d", "d e f"]).is_empty(), "two ways to one end");
+        assert!(cycles_of(&["a e b", "a f b", "a g b"]).is_empty(), "parallel routes");
+    }
+
+    #[test]
+    fn each_cycle_is_told_once_from_its_first_plugin_by_name() {
+        assert_eq!(cycles_of(&["a e a"]), ["a>a"]);
+        assert_eq!(cycles_of(&["b e a", "a e b"]), ["a>b>a"]);
+        assert_eq!(
+            cycles_of(&["c e a", "b e c", "a e b", "x e a", "c e y"]),
+            ["a>b>c>a"],
+            "what leads there is not part of it"
+        );
+        assert_eq!(cycles_of(&["a e b", "a f b", "b e a", "b g a"]), ["a>b>a"], "whatever the types");
+    }
+
+    #[test]
+    fn cycles_that_share_a_plugin_are_both_told() {
+        assert_eq!(cycles_of(&["a e hub", "hub e a", "b e hub", "hub f b"]), ["a>hub>a", "b>hub>b"]);
+        assert_eq!(cycles_of(&["a e b", "b e a", "b e b"]), ["a>b>a", "b>b"]);
+        assert_eq!(cycles_of(&["a e b", "b e a", "c e d", "d e c"]), ["a>b>a", "c>d>c"], "apart");
+    }
+
+    #[test]
+    fn a_long_way_round_is_told_by_whom_no_shorter_one_goes_through() {
+        assert_eq!(cycles_of(&["a e b", "b e c", "c e a", "b e a"]), ["a>b>a", "a>b>c>a"]);
     }
 }

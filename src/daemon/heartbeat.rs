@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::active::Active;
 use crate::clock::{Clock, Timestamp};
 use crate::fault::crash_point;
-use crate::state::{Db, Error, Reader, Tx};
+use crate::state::{Db, Error, Reader, Tx, publish};
 use crate::vitals::Vitals;
 use crate::{log, queue, scheduler};
 
@@ -71,6 +71,10 @@ impl Heartbeat {
     }
 
     async fn tick(&mut self) -> Result<(), Error> {
+        // Without this an idle daemon would call itself ill until there is something to write.
+        if self.db.health().failed {
+            self.db.write(publish::probe).await?;
+        }
         let active = Arc::clone(&self.active.borrow_and_update());
         let (now, seed) = (self.clock.now(), self.rng.random());
         if !self.anything_to_do(&active, now)? {

@@ -117,6 +117,18 @@ pub fn stopped(tx: &Tx<'_>, now: Timestamp) -> Result<(), Error> {
     Ok(())
 }
 
+/// Changes nothing, but has something to write: finds out whether that works. For a daemon that has [`started`].
+///
+/// # Errors
+/// When the database cannot be written.
+pub fn probe(tx: &Tx<'_>) -> Result<(), Error> {
+    // There and back: SQLite does not write a row that it is given as it is.
+    for _ in 0..2 {
+        tx.execute("UPDATE service SET pid = -pid", [])?;
+    }
+    Ok(())
+}
+
 /// Replaces the whole table.
 ///
 /// # Errors

@@ -4,14 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::body::{Body, HttpBody};
-use axum::http::{HeaderMap, header};
 use http_body_util::BodyExt;
 
 /// All bodies that are being received or stored at once, bytes.
 const MOST_BUFFERED: u64 = 64 << 20;
-
-/// So much of a body that is too large is read and dropped: a sender that is cut off while it writes never sees the answer.
-const MOST_DRAINED: u64 = 32 << 20;
 
 /// Reserved for a body of known length before any of it is there, bytes.
 const MOST_RESERVED: u64 = 64 << 10;
@@ -58,38 +54,19 @@ impl Drop for Share {
 }
 
 /// Reads all of a body of at most `limit` bytes, which count in `share` as long as that lives.
-pub(super) async fn read(
-    mut body: Body,
-    headers: &HeaderMap,
-    limit: u64,
-    share: &mut Share,
-) -> Result<Vec<u8>, Refused> {
+pub(super) async fn read(mut body: Body, limit: u64, share: &mut Share) -> Result<Vec<u8>, Refused> {
     let announced = body.size_hint().lower();
     if announced > limit {
-        // One that waits for leave to send it has not begun, and a huge one is not worth its bytes.
-        if !headers.contains_key(header::EXPECT) && announced <= MOST_DRAINED {
-            drain(&mut body, 0).await;
-        }
         return Err(Refused::TooLarge);
     }
     let mut whole = Vec::with_capacity(announced.min(MOST_RESERVED) as usize);
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame.map_err(|_| Refused::Broken)?.into_data() else { continue };
         if whole.len() as u64 + data.len() as u64 > limit {
-            drain(&mut body, whole.len() as u64).await;
             return Err(Refused::TooLarge);
         }
         share.grow(data.len() as u64)?;
         whole.extend_from_slice(&data);
     }
     Ok(whole)
-}
-
-async fn drain(body: &mut Body, mut read: u64) {
-    while let Some(Ok(frame)) = body.frame().await {
-        read += frame.data_ref().map_or(0, |data| data.len() as u64);
-        if read > MOST_DRAINED {
-            return;
-        }
-    }
 }

@@ -22,6 +22,10 @@ const HEAD: Duration = Duration::from_secs(10);
 /// From a request's first byte to its last, and to its answer.
 const REQUEST: Duration = Duration::from_secs(30);
 
+/// So much of what was answered before it was read is read and dropped: a sender that is cut off while it writes never
+/// sees the answer.
+const MOST_DROPPED: usize = 32 << 20;
+
 /// The most connections at once, if the limit of open files allows.
 const MOST: u64 = 1024;
 
@@ -50,6 +54,10 @@ enum Phase {
     Complete {
         since: Instant,
     },
+    /// It was answered before its body was.
+    Unread {
+        since: Instant,
+    },
 }
 
 impl Connection {
@@ -66,7 +74,7 @@ impl Connection {
         let mut phase = self.phase();
         *phase = match *phase {
             // It was in the same packet as the one before.
-            Phase::Idle { .. } => Phase::Body { since: Instant::now() },
+            Phase::Idle { .. } | Phase::Unread { .. } => Phase::Body { since: Instant::now() },
             Phase::Head { since } | Phase::Body { since } | Phase::Complete { since } => Phase::Body { since },
         };
     }
@@ -81,14 +89,23 @@ impl Connection {
 
     /// The answer is on its way.
     pub(super) fn answered(&self) {
-        *self.phase() = Phase::Idle { since: Instant::now() };
+        let mut phase = self.phase();
+        *phase = match *phase {
+            Phase::Body { since } => Phase::Unread { since },
+            _ => Phase::Idle { since: Instant::now() },
+        };
+    }
+
+    /// Whether the sender may still be writing a body that nobody wants.
+    fn is_unread(&self) -> bool {
+        matches!(*self.phase(), Phase::Unread { .. })
     }
 
     fn deadline(&self) -> Instant {
         match *self.phase() {
             Phase::Idle { since } => since + IDLE,
             Phase::Head { since } => since + HEAD,
-            Phase::Body { since } | Phase::Complete { since } => since + REQUEST,
+            Phase::Body { since } | Phase::Complete { since } | Phase::Unread { since } => since + REQUEST,
         }
     }
 
@@ -199,8 +216,16 @@ impl Drop for Admitted {
 /// A stream that tells its connection when bytes come.
 #[derive(Debug)]
 pub(super) struct Watched {
-    pub(super) stream: TcpStream,
-    pub(super) connection: Arc<Connection>,
+    stream: TcpStream,
+    connection: Arc<Connection>,
+    /// Bytes of an unread body.
+    dropped: usize,
+}
+
+impl Watched {
+    pub(super) fn new(stream: TcpStream, connection: Arc<Connection>) -> Self {
+        Self { stream, connection, dropped: 0 }
+    }
 }
 
 impl AsyncRead for Watched {
@@ -224,7 +249,17 @@ impl AsyncWrite for Watched {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
+        while self.connection.is_unread() && self.dropped < MOST_DROPPED {
+            let mut space = [0; 16 << 10];
+            let mut buffer = ReadBuf::new(&mut space);
+            ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
+            match buffer.filled().len() {
+                0 => break,
+                more => self.dropped += more,
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn poll_write_vectored(
@@ -291,6 +326,7 @@ mod tests {
         assert_eq!(connection.deadline(), after(34));
         connection.answered();
         assert_eq!(connection.deadline(), after(18));
+        assert!(!connection.is_unread());
         let mut timer = connection.timer();
         connection.over(&mut timer).await;
         assert_eq!(Instant::now(), after(18));

@@ -1,5 +1,6 @@
 //! One delivery: what SPEC section 5 checks, in its order, until the job is on disk.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::Request;
@@ -9,11 +10,11 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::connection::Connection;
-use super::{Gateway, answer, body, event, refuse, signature};
+use super::{Gateway, answer, body, event, refuse, refuse_method, signature};
 use crate::fault::crash_point;
 use crate::log::chain;
 use crate::queue::{self, Enqueued};
-use crate::state::Tx;
+use crate::state::{Error, Tx};
 
 /// A sender is not kept waiting longer for the disk. What is stored afterwards is a job all the same.
 const STORE_PATIENCE: Duration = Duration::from_secs(10);
@@ -25,16 +26,16 @@ struct Accepted {
 
 /// Answers a request to anything but the health check.
 pub(super) async fn receive(gateway: &Gateway, connection: &Connection, request: Request) -> Response {
-    let active = std::sync::Arc::clone(&gateway.active.borrow());
+    let active = Arc::clone(&gateway.active.borrow());
     let Some(endpoint) = active.endpoint(request.uri().path()) else { return refuse(StatusCode::NOT_FOUND) };
     if request.method() != Method::POST {
-        return refuse(StatusCode::METHOD_NOT_ALLOWED);
+        return refuse_method("POST");
     }
     let (head, body) = request.into_parts();
-    // Until the answer is there: also what waits for the disk is in memory.
+    // Until the job is stored: also what waits for the disk is in memory.
     let mut share = gateway.budget.share();
     let path = &endpoint.path;
-    let body = match body::read(body, &head.headers, endpoint.max_body_size, &mut share).await {
+    let body = match body::read(body, endpoint.max_body_size, &mut share).await {
         Ok(body) => body,
         Err(body::Refused::TooLarge) => {
             let most = endpoint.max_body_size;
@@ -60,10 +61,20 @@ pub(super) async fn receive(gateway: &Gateway, connection: &Connection, request:
         crash_point!("webhook.uncommitted");
         Ok(enqueued)
     };
-    match tokio::time::timeout(STORE_PATIENCE, gateway.db.write(enqueue)).await {
-        Ok(Ok(Enqueued::Inserted)) => {
+    // In a task of its own: who goes away before the answer has a job all the same, and the dispatcher hears of it.
+    let (db, wake) = (gateway.db.clone(), Arc::clone(&gateway.wake));
+    let storing = tokio::spawn(async move {
+        let _share = share;
+        let stored = db.write(enqueue).await;
+        if matches!(stored, Ok(Enqueued::Inserted)) {
             crash_point!("webhook.committed");
-            gateway.wake.notify_one();
+            wake.notify_one();
+        }
+        stored
+    });
+    let stored = tokio::time::timeout(STORE_PATIENCE, storing);
+    match stored.await.map(|joined| joined.unwrap_or_else(|panic| Err(Error::Panicked(panic.to_string())))) {
+        Ok(Ok(Enqueued::Inserted)) => {
             tracing::info!(plugin = endpoint.plugin, %job_id, path, "webhook accepted");
             answer(StatusCode::ACCEPTED, &Accepted { job_id })
         }

@@ -1,5 +1,6 @@
 //! `GET /healthz`: whether the daemon does what it is there for. It reads, and never writes.
 
+use std::net::IpAddr;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
@@ -7,7 +8,7 @@ use axum::http::{Method, StatusCode};
 use axum::response::Response;
 use serde::Serialize;
 
-use super::{Gateway, answer, connection::Connection, refuse};
+use super::{Gateway, answer, connection::Connection, refuse, refuse_method};
 use crate::queue;
 use crate::state::{Error, WriteHealth};
 use crate::vitals::{Activity, Signs};
@@ -48,15 +49,20 @@ struct Reading {
 
 /// Answers loopback peers; for others the path does not exist.
 pub(super) fn respond(gateway: &Gateway, connection: &Connection, method: &Method) -> Response {
-    if !connection.peer.to_canonical().is_loopback() {
+    if !may_ask(connection.peer) {
         return refuse(StatusCode::NOT_FOUND);
     }
     if method != Method::GET {
-        return refuse(StatusCode::METHOD_NOT_ALLOWED);
+        return refuse_method("GET");
     }
     let health = health(gateway);
     let status = if health.reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     answer(status, &health)
+}
+
+/// Whether it is this machine, also when it is reached as an IPv4 address through an IPv6 socket.
+fn may_ask(peer: IpAddr) -> bool {
+    peer.to_canonical().is_loopback()
 }
 
 fn health(gateway: &Gateway) -> Health {
@@ -138,6 +144,16 @@ mod tests {
 
     fn seconds(count: u64) -> Duration {
         Duration::from_secs(count)
+    }
+
+    #[test]
+    fn only_this_machine_may_ask() {
+        for own in ["127.0.0.1", "127.8.9.10", "::1", "::ffff:127.0.0.1"] {
+            assert!(may_ask(own.parse().unwrap()), "{own}");
+        }
+        for other in ["10.0.0.1", "192.168.1.1", "0.0.0.0", "::", "fe80::1", "::ffff:10.0.0.1", "::127.0.0.1"] {
+            assert!(!may_ask(other.parse().unwrap()), "{other}");
+        }
     }
 
     #[test]

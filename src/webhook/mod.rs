@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use axum::extract::{Extension, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
@@ -104,8 +104,9 @@ impl Server {
                         tokio::time::sleep(ACCEPT_PAUSE).await;
                     }
                 },
-                Some(_) = serving.join_next() => {}
             }
+            // Not in the `select!`: it would drop a connection that waits to be admitted.
+            while serving.try_join_next().is_some() {}
         }
         drop(self.listener);
         let _ = tokio::time::timeout(CLOSING, async { while serving.join_next().await.is_some() {} }).await;
@@ -117,9 +118,12 @@ async fn serve_one(stream: TcpStream, admitted: Admitted, router: Router, stop: 
     // Without it a small answer may wait for an acknowledgement; a failure costs only that.
     let _ = stream.set_nodelay(true);
     let connection = Arc::clone(&admitted.connection);
-    let io = TokioIo::new(Watched { stream, connection: Arc::clone(&connection) });
+    let io = TokioIo::new(Watched::new(stream, Arc::clone(&connection)));
     let service = TowerToHyperService::new(router.layer(Extension(Arc::clone(&connection))));
-    let mut serving = pin!(http1::Builder::new().max_buf_size(BUFFER).serve_connection(io, service));
+    let mut http = http1::Builder::new();
+    // A sender may be done with sending before it has its answer.
+    http.half_close(true).max_buf_size(BUFFER);
+    let mut serving = pin!(http.serve_connection(io, service));
     let mut timer = connection.timer();
     let mut stopping = false;
     loop {
@@ -142,6 +146,9 @@ async fn respond(
     request: Request,
 ) -> Response {
     connection.head_received();
+    if request.body().is_end_stream() {
+        connection.request_received();
+    }
     let response = if request.uri().path() == HEALTH_PATH {
         health::respond(&gateway, &connection, request.method())
     } else {
@@ -169,14 +176,15 @@ struct Refusal {
 fn refuse(status: StatusCode) -> Response {
     let mut response = answer(status, &Refusal { error: status.canonical_reason().unwrap_or_default() });
     let headers = response.headers_mut();
-    match status {
-        StatusCode::METHOD_NOT_ALLOWED => {
-            headers.insert(header::ALLOW, HeaderValue::from_static("POST"));
-        }
-        StatusCode::SERVICE_UNAVAILABLE => {
-            headers.insert(header::RETRY_AFTER, RETRY_AFTER);
-        }
-        _ => {}
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        headers.insert(header::RETRY_AFTER, RETRY_AFTER);
     }
+    response
+}
+
+/// The path exists, for another method.
+fn refuse_method(allowed: &'static str) -> Response {
+    let mut response = refuse(StatusCode::METHOD_NOT_ALLOWED);
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
     response
 }

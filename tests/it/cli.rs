@@ -242,6 +242,21 @@ fn each_section_that_is_not_built_yet_is_one_warning() {
 }
 
 #[test]
+fn a_cycle_of_routes_is_legal_and_told() {
+    let mut site = Site::with(Plugin::sh("b", OK));
+    site.plugin(Plugin::sh("a", OK)).plugin(Plugin::sh("c", OK));
+    site.route("b", "x", "c").route("c", "x", "a").route("a", "y", "b").route("a", "z", "b").route("c", "x", "c");
+    let checked = site.cli(["check"]).expect_code(0).expect_stdout("is valid");
+    let daemon = site.start();
+    let warned = daemon.stop().stdout;
+    for cycle in ["`a` -> `b` -> `c` -> `a`", "`c` -> `c`"] {
+        assert_eq!(checked.stderr.matches(&format!("warning: `routes`: {cycle} is a cycle")).count(), 1, "{checked:?}");
+        assert!(warned.contains(cycle), "{warned}");
+    }
+    assert_eq!(checked.stderr.lines().count(), 2, "{checked:?}");
+}
+
+#[test]
 fn json_log_lines_have_their_fields_and_jobs_their_start_and_end() {
     let site = Site::with(Plugin::sh("work", "echo moan >&2; echo '{\"status\": \"ok\"}'"));
     let daemon = site.start();

@@ -2,6 +2,14 @@
 
 use crate::support::{OK, Plugin, SECRET, Site, sign};
 
+mod connections;
+mod crowd;
+mod events;
+mod health;
+mod refused;
+mod requests;
+mod stopping;
+
 #[test]
 fn a_signed_delivery_becomes_a_job_that_its_plugin_runs() {
     let mut site = Site::with(Plugin::sh("work", &format!("cat > request; {OK}")));

@@ -186,3 +186,17 @@ async fn writes_that_change_nothing_do_not_put_off_the_folding_of_the_log() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
+
+#[tokio::test]
+async fn a_probe_changes_nothing_and_still_has_to_be_written() {
+    let Fixture { db, path, _dir } = fixture().await;
+    // As while a daemon runs.
+    db.write(|tx| Ok(tx.execute("UPDATE service SET pid = 7", [])?)).await.unwrap();
+    let before = crate::state::publish::service(&db.reader().unwrap()).unwrap();
+    let log = || std::fs::metadata(path.with_extension("db-wal")).unwrap().len();
+    let length = log();
+    db.write(crate::state::publish::probe).await.unwrap();
+    assert!(log() > length, "a page went to the log");
+    let after = crate::state::publish::service(&db.reader().unwrap()).unwrap();
+    assert_eq!(format!("{before:?}"), format!("{after:?}"));
+}

@@ -1,5 +1,7 @@
 //! A running `ductile start`.
 
+use std::process::Command;
+
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
@@ -13,7 +15,23 @@ pub(crate) struct Daemon(pub(crate) Process);
 impl Daemon {
     #[track_caller]
     pub(super) fn start(site: &Site) -> Self {
-        let mut daemon = Self(site.spawn(["start"]));
+        Self::ready(site.spawn(["start"]))
+    }
+
+    /// Started by a shell after these commands, such as `ulimit -n 1024`.
+    #[track_caller]
+    pub(crate) fn start_under(site: &Site, commands: &str) -> Self {
+        let start = site.command(["start"]);
+        let mut shell = Command::new("/bin/sh");
+        shell.arg("-c").arg(format!("{commands} && exec \"$0\" start")).arg(start.get_program()).env_clear();
+        shell.envs(start.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        shell.current_dir(start.get_current_dir().unwrap());
+        Self::ready(Process::spawn(&mut shell, ""))
+    }
+
+    #[track_caller]
+    fn ready(process: Process) -> Self {
+        let mut daemon = Self(process);
         let what = "`ductile started` in the log";
         let ready = wait_for(what, String::new, || match daemon.0.stdout().contains("ductile started") {
             true => Some(true),
