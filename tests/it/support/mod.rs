@@ -21,11 +21,7 @@ mod site;
 mod wait;
 
 pub(crate) use daemon::{Daemon, find_line, log_lines};
-<<<<<<< HEAD
 pub(crate) use http::{Answer, SECRET, SIGNATURE, delivery, exchange, post, read_answer, sign};
-=======
-pub(crate) use http::{SECRET, SIGNATURE, post, read_answer, sign};
->>>>>>> hooks
 pub(crate) use plugin::{OK, Plugin};
 pub(crate) use process::Process;
 pub(crate) use site::{Site, mode, set_mode};
