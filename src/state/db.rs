@@ -11,6 +11,7 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+use super::checkpoint::Checkpointer;
 use super::error::Error;
 use super::open::{self, OpenError};
 use super::progress::{Progress, WriteHealth};
@@ -51,7 +52,9 @@ impl Db {
     /// # Errors
     /// When the file is on a network file system, is damaged, is newer than this program, or cannot be opened.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
-        Self::start(path, open::owned(path)?)
+        let mut connection = open::owned(path)?;
+        let checkpointer = Checkpointer::start(path, &mut connection)?;
+        Self::start(path, connection, Some(checkpointer))
     }
 
     /// Opens the database beside a daemon that holds the lock.
@@ -59,10 +62,10 @@ impl Db {
     /// # Errors
     /// As [`Db::open`], and when the schema is not exactly this program's.
     pub fn attach(path: &Path) -> Result<Self, OpenError> {
-        Self::start(path, open::shared(path)?)
+        Self::start(path, open::shared(path)?, None)
     }
 
-    fn start(path: &Path, mut connection: Connection) -> Result<Self, OpenError> {
+    fn start(path: &Path, mut connection: Connection, checkpointer: Option<Checkpointer>) -> Result<Self, OpenError> {
         let commits = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&commits);
         connection
@@ -71,7 +74,7 @@ impl Db {
                 false
             }))
             .map_err(|source| OpenError::Sqlite { path: path.to_owned(), source })?;
-        let (queue, writer) = writer::spawn(connection).map_err(|source| OpenError::Thread { source })?;
+        let (queue, writer) = writer::spawn(connection, checkpointer).map_err(|source| OpenError::Thread { source })?;
         Ok(Self { path: path.to_owned(), queue, writer, commits, progress: Arc::default() })
     }
 
@@ -107,10 +110,8 @@ impl Db {
         let (reply, answer) = oneshot::channel();
         let work: Box<dyn Work> = Box::new(Pending::new(work, reply));
         let waiting = self.progress.begin();
-        match self.writer.commit_in_place(work) {
-            Ok(true) => self.send(Message::Written)?,
-            Ok(false) => {}
-            Err(work) => self.send(Message::Write(work))?,
+        if let Err(work) = self.writer.commit_in_place(work) {
+            self.send(Message::Write(work))?;
         }
         let Answer { result, wrote } = answer.await.map_err(|_| Error::Closed)?;
         waiting.answered(result, wrote)

@@ -4,6 +4,7 @@
 //! of the queue belong to `queue`, that of the schedule to `scheduler`; this module owns `plugin_state`,
 //! `plugin` and `service`.
 
+mod checkpoint;
 mod db;
 mod dir;
 mod error;

@@ -67,6 +67,11 @@ pub(super) fn owned(path: &Path) -> Result<Connection, OpenError> {
 pub(super) fn shared(path: &Path) -> Result<Connection, OpenError> {
     refuse_network(path)?;
     read_only(path)?;
+    companion_of_writer(path)
+}
+
+/// A second connection of the lock holder, which checks and changes nothing but what its user does.
+pub(super) fn companion_of_writer(path: &Path) -> Result<Connection, OpenError> {
     let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     settings(&connection).map_err(|source| sqlite_error(path, source))?;
     Ok(connection)

@@ -2,13 +2,14 @@
 //! all; a caller that can do without the thread commits in place while the connection is free.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
+use super::checkpoint::{self, Checkpointer};
 use super::db::Tx;
 use super::error::Error;
 use super::open::BUSY_TIMEOUT;
@@ -17,14 +18,9 @@ use crate::log::panic_message;
 /// More than the webhooks that arrive during one fsync; bounds how long one commit can take.
 const MAX_BATCH: usize = 256;
 
-/// A quiet time after which the write-ahead log is folded into the database.
-const QUIET: Duration = Duration::from_secs(2);
-
 /// What the thread is asked to do.
 pub(super) enum Message {
     Write(Box<dyn Work>),
-    /// Something was written in place: the log is to be folded once it is quiet.
-    Written,
     Close(oneshot::Sender<()>),
 }
 
@@ -35,8 +31,8 @@ pub(super) struct Shared(Arc<Mutex<Option<Writer>>>);
 #[derive(Debug)]
 struct Writer {
     connection: Connection,
-    /// The last change since the log was folded; ticks that change nothing do not put it off.
-    changed_at: Option<Instant>,
+    /// `None` beside another process that has one.
+    checkpointer: Option<Checkpointer>,
 }
 
 /// One closure with the channel of its answer, its types hidden.
@@ -100,9 +96,12 @@ where
 }
 
 /// Starts the thread. It ends when it is told to close, or when nobody is left to send.
-pub(super) fn spawn(connection: Connection) -> std::io::Result<(Sender<Message>, Shared)> {
+pub(super) fn spawn(
+    connection: Connection,
+    checkpointer: Option<Checkpointer>,
+) -> std::io::Result<(Sender<Message>, Shared)> {
     let (sender, receiver) = mpsc::channel();
-    let shared = Shared(Arc::new(Mutex::new(Some(Writer { connection, changed_at: None }))));
+    let shared = Shared(Arc::new(Mutex::new(Some(Writer { connection, checkpointer }))));
     let writer = shared.clone();
     std::thread::Builder::new().name("db-writer".to_owned()).spawn(move || writer.run(&receiver))?;
     Ok((sender, shared))
@@ -111,24 +110,13 @@ pub(super) fn spawn(connection: Connection) -> std::io::Result<(Sender<Message>,
 impl Shared {
     fn run(self, queue: &Receiver<Message>) {
         let mut batch: Vec<Box<dyn Work>> = Vec::new();
-        let mut fold_at: Option<Instant> = None;
         let closing = loop {
-            let mut next = match fold_at {
-                Some(at) => match queue.recv_timeout(at.saturating_duration_since(Instant::now())) {
-                    Err(RecvTimeoutError::Timeout) => {
-                        fold_at = self.with(Writer::fold_when_quiet);
-                        continue;
-                    }
-                    message => message.ok(),
-                },
-                None => queue.recv().ok(),
-            };
+            let mut next = queue.recv().ok();
             let ended = next.is_none();
             let mut close = None;
             while let Some(message) = next {
                 match message {
                     Message::Write(work) => batch.push(work),
-                    Message::Written => {}
                     Message::Close(reply) => {
                         close = Some(reply);
                         break;
@@ -136,13 +124,10 @@ impl Shared {
                 }
                 next = if batch.len() < MAX_BATCH { queue.try_recv().ok() } else { None };
             }
-            if batch.is_empty() {
-                fold_at = self.with(|writer| writer.quiet_at());
-            } else {
-                let (committed, quiet_at) = self.with(|writer| (writer.commit(&mut batch), writer.quiet_at()));
+            if !batch.is_empty() {
+                let committed = self.commit(&mut batch);
                 // With the connection free again: whoever is answered may want to write in place.
                 answer(&mut batch, &committed);
-                fold_at = quiet_at;
             }
             if close.is_some() || ended {
                 break close;
@@ -155,78 +140,53 @@ impl Shared {
     }
 
     /// Commits `work` on the caller's thread; gives it back when the connection is in use, here or by another process.
-    ///
-    /// Whether the thread is to be told, since this is the first change since the log was folded.
-    pub(super) fn commit_in_place(&self, work: Box<dyn Work>) -> Result<bool, Box<dyn Work>> {
-        let mut writer = match self.0.try_lock() {
+    pub(super) fn commit_in_place(&self, work: Box<dyn Work>) -> Result<(), Box<dyn Work>> {
+        let writer = match self.0.try_lock() {
             Ok(writer) => writer,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return Err(work),
         };
-        let Some(writer) = writer.as_mut() else { return Err(work) };
-        let folded = writer.changed_at.is_none();
-        if !writer.begin_at_once() {
+        let Some(Writer { connection, .. }) = writer.as_ref() else { return Err(work) };
+        if !begin_at_once(connection) {
             return Err(work);
         }
         let mut batch = vec![work];
-        let committed = writer.finish(&mut batch);
+        let committed = finish(connection, &mut batch);
         answer(&mut batch, &committed);
-        Ok(folded && writer.changed_at.is_some())
+        Ok(())
     }
 
-    /// The thread's own use of the connection, which is open as long as it runs.
-    fn with<T>(&self, work: impl FnOnce(&mut Writer) -> T) -> T {
-        let mut writer = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        work(writer.as_mut().expect("only the thread itself closes it, at its end"))
+    /// Runs a batch in one transaction, for the thread.
+    fn commit(&self, batch: &mut [Box<dyn Work>]) -> Result<Committed, Error> {
+        let writer = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let connection = &writer.as_ref().expect("only the thread itself closes it, at its end").connection;
+        execute(connection, "BEGIN IMMEDIATE")?;
+        finish(connection, batch)
     }
 
     fn close(&self) {
         let Some(writer) = self.0.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
-        fold(&writer.connection, "TRUNCATE");
+        checkpoint::fold(&writer.connection, "TRUNCATE");
         if let Err((_, error)) = writer.connection.close() {
             tracing::error!(error = crate::log::chain(&error), "closing the database failed");
+        }
+        if let Some(checkpointer) = writer.checkpointer {
+            checkpointer.join();
         }
     }
 }
 
-impl Writer {
-    /// Runs a batch in one transaction.
-    fn commit(&mut self, batch: &mut [Box<dyn Work>]) -> Result<Committed, Error> {
-        execute(&self.connection, "BEGIN IMMEDIATE")?;
-        self.finish(batch)
-    }
+/// Begins a transaction unless another process holds the lock: that may take seconds.
+fn begin_at_once(connection: &Connection) -> bool {
+    let begun = connection.busy_timeout(Duration::ZERO).and_then(|()| execute_raw(connection, "BEGIN IMMEDIATE"));
+    connection.busy_timeout(BUSY_TIMEOUT).is_ok() && begun.is_ok()
+}
 
-    /// Begins a transaction unless another process holds the lock: that may take seconds.
-    fn begin_at_once(&self) -> bool {
-        let waiting = |timeout| self.connection.busy_timeout(timeout);
-        let begun =
-            waiting(Duration::ZERO).and_then(|()| self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([]));
-        waiting(BUSY_TIMEOUT).is_ok() && begun.is_ok()
-    }
-
-    /// The rest of a transaction that has begun.
-    fn finish(&mut self, batch: &mut [Box<dyn Work>]) -> Result<Committed, Error> {
-        let changes = self.connection.total_changes();
-        let result = transaction(&self.connection, batch);
-        let changed = self.connection.total_changes() != changes;
-        if changed {
-            self.changed_at = Some(Instant::now());
-        }
-        result.map(|()| Committed { changed })
-    }
-
-    fn quiet_at(&self) -> Option<Instant> {
-        self.changed_at.map(|at| at + QUIET)
-    }
-
-    /// When to ask again, if it was written to meanwhile.
-    fn fold_when_quiet(&mut self) -> Option<Instant> {
-        if self.quiet_at().is_some_and(|at| at <= Instant::now()) {
-            fold(&self.connection, "PASSIVE");
-            self.changed_at = None;
-        }
-        self.quiet_at()
-    }
+/// The rest of a transaction that has begun.
+fn finish(connection: &Connection, batch: &mut [Box<dyn Work>]) -> Result<Committed, Error> {
+    let changes = connection.total_changes();
+    transaction(connection, batch)?;
+    Ok(Committed { changed: connection.total_changes() != changes })
 }
 
 /// Answers every item; the batch is empty afterwards.
@@ -268,19 +228,14 @@ fn in_savepoint(connection: &Connection, work: &mut dyn Work) -> Result<(), Erro
 }
 
 fn execute(connection: &Connection, sql: &str) -> Result<(), Error> {
-    connection.prepare_cached(sql)?.execute([])?;
-    Ok(())
+    Ok(execute_raw(connection, sql)?)
+}
+
+fn execute_raw(connection: &Connection, sql: &str) -> rusqlite::Result<()> {
+    connection.prepare_cached(sql)?.execute([]).map(|_| ())
 }
 
 fn rolled_back() -> Error {
     let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR);
     rusqlite::Error::SqliteFailure(code, Some("SQLite rolled the transaction back".to_owned())).into()
-}
-
-/// Moves the write-ahead log into the database file. It may fail beside a long read; the next time does it.
-fn fold(connection: &Connection, mode: &str) {
-    let result = connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |_| Ok(()));
-    if let Err(error) = result {
-        tracing::warn!(error = crate::log::chain(&error), "checkpoint failed; it will be tried again");
-    }
 }

@@ -1,0 +1,95 @@
+//! Folding the write-ahead log into the database, beside the writes: a thread with a connection of its own.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rusqlite::Connection;
+
+use super::open::{self, OpenError};
+
+/// As many pages of the log are folded at a time, while it is written to.
+const PIECE: usize = 1_000;
+
+/// A log of so many pages is folded by its writer: whoever writes all the time would never let the thread finish. 16 MB.
+const MOST: usize = 4_096;
+
+/// The log is folded this long after a change, however small.
+const DELAY: Duration = Duration::from_secs(2);
+
+/// The thread. It ends when its writer's connection is closed.
+#[derive(Debug)]
+pub(super) struct Checkpointer(JoinHandle<()>);
+
+impl Checkpointer {
+    /// Starts the thread, and has `writer` wake it.
+    ///
+    /// # Errors
+    /// When there can be no second connection, or no thread.
+    pub(super) fn start(path: &Path, writer: &mut Connection) -> Result<Self, OpenError> {
+        let (wake, woken) = mpsc::sync_channel(1);
+        let pending = Arc::new(AtomicBool::new(false));
+        let connection = open::companion_of_writer(path)?;
+        hook(writer, wake, Arc::clone(&pending))
+            .map_err(|source| OpenError::Sqlite { path: path.to_owned(), source })?;
+        let thread = std::thread::Builder::new().name("db-checkpoint".to_owned());
+        let thread = thread.spawn(move || run(&connection, &woken, &pending));
+        thread.map(Self).map_err(|source| OpenError::Thread { source })
+    }
+
+    /// Waits for its end.
+    pub(super) fn join(self) {
+        // Its panic was logged, and what it did not fold stays in the log.
+        let _ = self.0.join();
+    }
+}
+
+/// After each commit: wakes the thread for the first change and then for each piece.
+fn hook(writer: &mut Connection, wake: SyncSender<()>, pending: Arc<AtomicBool>) -> rusqlite::Result<()> {
+    let mut told = 0;
+    writer.wal_hook(Some(move |log: &mut rusqlite::hooks::Wal, pages| {
+        let pages = usize::try_from(pages).unwrap_or(0);
+        // A shorter log has begun anew.
+        told = told.min(pages);
+        if pages >= MOST {
+            // The commit stands. An error returned from here would be reported as its own.
+            let _ = log.checkpoint();
+        } else if !pending.swap(true, Ordering::Relaxed) || pages - told >= PIECE {
+            told = pages;
+            // A full channel has woken it already.
+            let _ = wake.try_send(());
+        }
+        Ok(())
+    }))
+}
+
+fn run(connection: &Connection, woken: &Receiver<()>, pending: &AtomicBool) {
+    while let Ok(()) = woken.recv() {
+        loop {
+            let quiet = match woken.recv_timeout(DELAY) {
+                Ok(()) => false,
+                Err(RecvTimeoutError::Timeout) => true,
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            if quiet {
+                // What is written from here on wakes it again.
+                pending.store(false, Ordering::Relaxed);
+            }
+            fold(connection, "PASSIVE");
+            if quiet {
+                break;
+            }
+        }
+    }
+}
+
+/// Moves the write-ahead log into the database file. It may fail beside a long read; the next time does it.
+pub(super) fn fold(connection: &Connection, mode: &str) {
+    let result = connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |_| Ok(()));
+    if let Err(error) = result {
+        tracing::warn!(error = crate::log::chain(&error), "checkpoint failed; it will be tried again");
+    }
+}
