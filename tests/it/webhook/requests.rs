@@ -129,7 +129,7 @@ fn every_row_of_the_table_is_answered_as_it_must_be() {
     let rows: Vec<Row> = [headers::rows(), sizes::rows(), wire::rows(), bodies::rows()].into_iter().flatten().collect();
     let accepted: Vec<_> = rows.iter().filter_map(|row| Some((&row.name, row.run(&daemon)?))).collect();
     for (name, Accepted { id, payload }) in &accepted {
-        site.wait_job(&id, "succeeded");
+        site.wait_job(id, "succeeded");
         let request = std::fs::read_to_string(site.path(format!("seen.{id}"))).unwrap();
         let event = format!(r#""event":{{"type":"webhook","payload":{payload},"source":"webhook","timestamp":""#);
         assert!(request.contains(&event), "{name}: {}", request.chars().take(600).collect::<String>());
