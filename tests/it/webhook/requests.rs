@@ -56,8 +56,11 @@ impl Row {
 
     fn run(&self, daemon: &Daemon) -> Option<Accepted> {
         let mut stream = daemon.connect();
-        // All of it before the answer is read. It fails when the daemon has closed the connection.
-        let _ = stream.write_all(&self.request);
+        // All of it before the answer is read. Many clients give up when this fails, and never see the answer.
+        let written = stream.write_all(&self.request);
+        if !matches!(self.expected, Expected::Refused) {
+            written.unwrap_or_else(|error| panic!("{}: {error}", self.name));
+        }
         if self.half_close {
             let _ = stream.shutdown(Shutdown::Write);
         }
