@@ -115,8 +115,8 @@ impl Gateway {
                    '{\"status\":\"ok\"}'
             FROM job_queue WHERE status = 'succeeded'";
         let payload = "
-            INSERT INTO job_payload (job_id, payload)
-            SELECT id, printf('{\"x\":\"%0300d\"}', 1) FROM job_queue WHERE status = 'succeeded'";
+            INSERT INTO job_payload (seq, payload)
+            SELECT seq, printf('{\"x\":\"%0300d\"}', 1) FROM job_queue WHERE status = 'succeeded'";
         let work = move |tx: &Tx<'_>| {
             tx.execute(sql, [count])?;
             tx.execute(log, [])?;

@@ -19,9 +19,9 @@ pub(super) use columns;
 pub(super) const INSERT: &str = "INSERT INTO job_queue (id, plugin, command, status, attempt, max_attempts, \
      submitted_by, dedupe_key, parent_job_id, source_event_id, hops, created_at, completed_at, last_error) \
      VALUES (?1, ?2, ?3, ?4, 1, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
-pub(super) const INSERT_PAYLOAD: &str = "INSERT INTO job_payload (job_id, payload) VALUES (?1, ?2)";
+pub(super) const INSERT_PAYLOAD: &str = "INSERT INTO job_payload (seq, payload) VALUES (?1, ?2)";
 pub(super) const QUEUED: &str = "SELECT seq FROM job_queue WHERE id = ?1 AND status = 'queued'";
-pub(super) const PAYLOAD: &str = "SELECT payload FROM job_payload WHERE job_id = ?1";
+pub(super) const PAYLOAD: &str = "SELECT payload FROM job_payload WHERE seq = ?1";
 pub(super) const DUPLICATE: &str = "SELECT id FROM job_queue WHERE status = 'succeeded' AND dedupe_key IS NOT NULL \
      AND plugin = ?1 AND command = ?2 AND dedupe_key = ?3 AND completed_at > ?4 ORDER BY completed_at DESC LIMIT 1";
 pub(super) const NEWEST: &str = "SELECT max(seq) FROM job_queue";
@@ -59,9 +59,9 @@ pub(super) const RETRIES_SET_AFTER: &str = "SELECT seq, next_retry_at, retry_set
      WHERE retry_set_at IS NOT NULL AND retry_set_at > ?1 LIMIT ?2";
 pub(super) const MOVE_RETRY: &str = "UPDATE job_queue SET next_retry_at = ?2, retry_set_at = ?3 WHERE seq = ?1";
 pub(super) const EXPIRED: &str =
-    "SELECT seq, id FROM job_queue WHERE completed_at IS NOT NULL AND completed_at < ?1 ORDER BY completed_at LIMIT ?2";
+    "SELECT seq FROM job_queue WHERE completed_at IS NOT NULL AND completed_at < ?1 ORDER BY completed_at LIMIT ?2";
 pub(super) const DELETE: &str = "DELETE FROM job_queue WHERE seq = ?1";
-pub(super) const DELETE_PAYLOAD: &str = "DELETE FROM job_payload WHERE job_id = ?1";
+pub(super) const DELETE_PAYLOAD: &str = "DELETE FROM job_payload WHERE seq = ?1";
 
 /// Every statement whose cost must not depend on how many jobs there are or have been: all but `DEPTH` and `BURY`,
 /// which walk the queued jobs.
@@ -139,7 +139,7 @@ pub(super) fn insert(tx: &Tx<'_>, new: &NewJob, now: Timestamp) -> Result<(), Er
         dead,
     ))?;
     if let Some(payload) = &new.payload {
-        tx.prepare_cached(INSERT_PAYLOAD)?.execute((Text(new.id), payload.get()))?;
+        tx.prepare_cached(INSERT_PAYLOAD)?.execute((tx.last_insert_rowid(), payload.get()))?;
     }
     Ok(())
 }
@@ -215,8 +215,8 @@ pub(super) fn queued(tx: &Tx<'_>, id: Uuid) -> Result<Option<i64>, Error> {
     Ok(tx.prepare_cached(QUEUED)?.query_row([Text(id)], |row| row.get(0)).optional()?)
 }
 
-pub(super) fn payload(tx: &Tx<'_>, id: Uuid) -> Result<Option<String>, Error> {
-    Ok(tx.prepare_cached(PAYLOAD)?.query_row([Text(id)], |row| row.get(0)).optional()?)
+pub(super) fn payload(tx: &Tx<'_>, seq: i64) -> Result<Option<String>, Error> {
+    Ok(tx.prepare_cached(PAYLOAD)?.query_row([seq], |row| row.get(0)).optional()?)
 }
 
 /// Ends a running job; `error` replaces the last one when there is a new one.
@@ -283,11 +283,11 @@ pub(super) fn any_completed(connection: &Connection, before: Timestamp) -> Resul
 /// Deletes up to `limit` jobs that were over before `before`, with their payloads. How many it were.
 pub(super) fn delete_completed(tx: &Tx<'_>, before: Timestamp, limit: u32) -> Result<usize, Error> {
     let mut statement = tx.prepare_cached(EXPIRED)?;
-    let rows = statement.query_map((Text(before), limit), |row| Ok((row.get(0)?, row.get(1)?)))?;
-    let expired = rows.collect::<Result<Vec<(i64, String)>, _>>()?;
-    for (seq, id) in &expired {
+    let rows = statement.query_map((Text(before), limit), |row| row.get(0))?;
+    let expired = rows.collect::<Result<Vec<i64>, _>>()?;
+    for seq in &expired {
         tx.prepare_cached(DELETE)?.execute([seq])?;
-        tx.prepare_cached(DELETE_PAYLOAD)?.execute([id])?;
+        tx.prepare_cached(DELETE_PAYLOAD)?.execute([seq])?;
     }
     Ok(expired.len())
 }

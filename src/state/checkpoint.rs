@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -14,11 +14,24 @@ use super::open::{self, OpenError};
 /// As many pages of the log are folded at a time, while it is written to.
 const PIECE: usize = 1_000;
 
+/// What the thread has left of a piece, because it came meanwhile, is folded by the writer if it is no more than this: then
+/// all is folded, and the log begins anew.
+const REST: usize = 400;
+
 /// A log of so many pages is folded by its writer: whoever writes all the time would never let the thread finish. 16 MB.
 const MOST: usize = 4_096;
 
 /// The log is folded this long after a change, however small.
 const DELAY: Duration = Duration::from_secs(2);
+
+/// What the writer and the thread tell each other.
+#[derive(Debug, Default)]
+struct Shared {
+    /// The thread knows that there is something to fold.
+    pending: AtomicBool,
+    /// As many pages of the log are folded, by the thread's last look.
+    folded: AtomicUsize,
+}
 
 /// The thread. It ends when its writer's connection is closed.
 #[derive(Debug)]
@@ -31,12 +44,12 @@ impl Checkpointer {
     /// When there can be no second connection, or no thread.
     pub(super) fn start(path: &Path, writer: &mut Connection) -> Result<Self, OpenError> {
         let (wake, woken) = mpsc::sync_channel(1);
-        let pending = Arc::new(AtomicBool::new(false));
+        let shared = Arc::new(Shared::default());
         let connection = open::companion_of_writer(path)?;
-        hook(writer, wake, Arc::clone(&pending))
+        hook(writer, wake, Arc::clone(&shared))
             .map_err(|source| OpenError::Sqlite { path: path.to_owned(), source })?;
         let thread = std::thread::Builder::new().name("db-checkpoint".to_owned());
-        let thread = thread.spawn(move || run(&connection, &woken, &pending));
+        let thread = thread.spawn(move || run(&connection, &woken, &shared));
         thread.map(Self).map_err(|source| OpenError::Thread { source })
     }
 
@@ -47,17 +60,22 @@ impl Checkpointer {
     }
 }
 
-/// After each commit: wakes the thread for the first change and then for each piece.
-fn hook(writer: &mut Connection, wake: SyncSender<()>, pending: Arc<AtomicBool>) -> rusqlite::Result<()> {
+/// After each commit: wakes the thread for the first change and then for each piece, and ends what it has begun.
+fn hook(writer: &mut Connection, wake: SyncSender<()>, shared: Arc<Shared>) -> rusqlite::Result<()> {
     let mut told = 0;
     writer.wal_hook(Some(move |log: &mut rusqlite::hooks::Wal, pages| {
         let pages = usize::try_from(pages).unwrap_or(0);
         // A shorter log has begun anew.
         told = told.min(pages);
-        if pages >= MOST {
+        let folded = shared.folded.load(Ordering::Relaxed);
+        if folded > pages {
+            shared.folded.store(0, Ordering::Relaxed);
+        }
+        let rest = pages.checked_sub(folded).filter(|_| folded >= PIECE);
+        if pages >= MOST || rest.is_some_and(|rest| rest <= REST) {
             // The commit stands. An error returned from here would be reported as its own.
             let _ = log.checkpoint();
-        } else if !pending.swap(true, Ordering::Relaxed) || pages - told >= PIECE {
+        } else if !shared.pending.swap(true, Ordering::Relaxed) || pages - told >= PIECE {
             told = pages;
             // A full channel has woken it already.
             let _ = wake.try_send(());
@@ -66,7 +84,7 @@ fn hook(writer: &mut Connection, wake: SyncSender<()>, pending: Arc<AtomicBool>)
     }))
 }
 
-fn run(connection: &Connection, woken: &Receiver<()>, pending: &AtomicBool) {
+fn run(connection: &Connection, woken: &Receiver<()>, shared: &Shared) {
     while let Ok(()) = woken.recv() {
         loop {
             let quiet = match woken.recv_timeout(DELAY) {
@@ -76,9 +94,9 @@ fn run(connection: &Connection, woken: &Receiver<()>, pending: &AtomicBool) {
             };
             if quiet {
                 // What is written from here on wakes it again.
-                pending.store(false, Ordering::Relaxed);
+                shared.pending.store(false, Ordering::Relaxed);
             }
-            fold(connection, "PASSIVE");
+            shared.folded.store(fold(connection, "PASSIVE"), Ordering::Relaxed);
             if quiet {
                 break;
             }
@@ -86,10 +104,16 @@ fn run(connection: &Connection, woken: &Receiver<()>, pending: &AtomicBool) {
     }
 }
 
-/// Moves the write-ahead log into the database file. It may fail beside a long read; the next time does it.
-pub(super) fn fold(connection: &Connection, mode: &str) {
-    let result = connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |_| Ok(()));
-    if let Err(error) = result {
-        tracing::warn!(error = crate::log::chain(&error), "checkpoint failed; it will be tried again");
+/// Moves the write-ahead log into the database file. As many of its pages are there now. It may fail beside a long read;
+/// the next time does it.
+pub(super) fn fold(connection: &Connection, mode: &str) -> usize {
+    // The third column, as in <https://www.sqlite.org/pragma.html#pragma_wal_checkpoint>; -1 when there is no log.
+    let folded = connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| row.get::<_, i64>(2));
+    match folded {
+        Ok(pages) => usize::try_from(pages).unwrap_or(0),
+        Err(error) => {
+            tracing::warn!(error = crate::log::chain(&error), "checkpoint failed; it will be tried again");
+            0
+        }
     }
 }

@@ -197,6 +197,9 @@ fn answer(batch: &mut Vec<Box<dyn Work>>, committed: &Result<Committed, Error>) 
 }
 
 fn transaction(connection: &Connection, batch: &mut [Box<dyn Work>]) -> Result<(), Error> {
+    if let [alone] = batch {
+        return whole_transaction(connection, alone.as_mut());
+    }
     for work in batch.iter_mut() {
         if let Err(error) = in_savepoint(connection, work.as_mut()) {
             if !connection.is_autocommit() {
@@ -205,6 +208,19 @@ fn transaction(connection: &Connection, batch: &mut [Box<dyn Work>]) -> Result<(
             return Err(error);
         }
     }
+    commit(connection)
+}
+
+/// As a batch of one, which needs no savepoint: that copies every page before it is changed.
+fn whole_transaction(connection: &Connection, work: &mut dyn Work) -> Result<(), Error> {
+    let keep = work.run(&Tx(connection));
+    if connection.is_autocommit() {
+        return Err(rolled_back());
+    }
+    if keep { commit(connection) } else { execute(connection, "ROLLBACK") }
+}
+
+fn commit(connection: &Connection) -> Result<(), Error> {
     execute(connection, "COMMIT").or_else(|error| {
         if !connection.is_autocommit() {
             execute(connection, "ROLLBACK")?;

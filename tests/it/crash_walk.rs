@@ -234,7 +234,7 @@ fn expired_history(site: &Site) {
                                started_at, completed_at)
         VALUES ('00000000-0000-7000-8000-000000000000', 'a', 'handle', 'succeeded', 1, 4, 'cli', 0,
                 '2020-01-01T00:00:00.000Z', '2020-01-01T00:00:00.000Z', '2020-01-01T00:00:00.000Z');
-        INSERT INTO job_payload SELECT id, '{}' FROM job_queue WHERE completed_at IS NOT NULL;
+        INSERT INTO job_payload SELECT seq, '{}' FROM job_queue WHERE completed_at IS NOT NULL;
         INSERT INTO job_log (job_id, attempt, plugin, command, submitted_by, status, started_at, completed_at,
                              duration_ms)
         SELECT id, 1, plugin, command, submitted_by, status, started_at, completed_at, 0
@@ -283,7 +283,7 @@ fn assert_settled_once(site: &Site, acknowledged: &[String]) {
     for (plugin, runs) in runs {
         assert_eq!(site.state(plugin), json!({"n": runs}), "the state of `{plugin}` is that of its settled attempts");
     }
-    assert_eq!(site.count("SELECT count(*) FROM job_log WHERE job_id NOT IN (SELECT id FROM job_queue)"), 0);
+    assert_eq!(site.count("SELECT count(*) FROM job_log WHERE seq NOT IN (SELECT seq FROM job_queue)"), 0);
     assert_eq!(site.count("SELECT count(*) FROM job_payload WHERE job_id NOT IN (SELECT id FROM job_queue)"), 0);
 }
 

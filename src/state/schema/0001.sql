@@ -68,17 +68,16 @@ CREATE INDEX job_queue_dedupe ON job_queue(plugin, command, dedupe_key, complete
 CREATE INDEX job_queue_completed ON job_queue(completed_at) WHERE completed_at IS NOT NULL;
 CREATE INDEX job_queue_dead ON job_queue(seq) WHERE status = 'dead';
 CREATE INDEX job_queue_parent ON job_queue(parent_job_id) WHERE parent_job_id IS NOT NULL;
-CREATE INDEX job_queue_event ON job_queue(source_event_id) WHERE source_event_id IS NOT NULL;
 
 -- Written once, apart from the row that every transition rewrites.
 CREATE TABLE job_payload (
-  job_id             TEXT PRIMARY KEY,
+  seq                INTEGER PRIMARY KEY,   -- of its job
   payload            TEXT NOT NULL
-) STRICT, WITHOUT ROWID;
+) STRICT;
 
 CREATE VIEW jobs AS
   SELECT job_queue.*, job_payload.payload
-  FROM job_queue LEFT JOIN job_payload ON job_payload.job_id = job_queue.id;
+  FROM job_queue LEFT JOIN job_payload ON job_payload.seq = job_queue.seq;
 
 CREATE TABLE job_log (
   id                 INTEGER PRIMARY KEY,
