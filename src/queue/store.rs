@@ -61,7 +61,6 @@ pub(super) const MOVE_RETRY: &str = "UPDATE job_queue SET next_retry_at = ?2, re
 pub(super) const EXPIRED: &str =
     "SELECT seq FROM job_queue WHERE completed_at IS NOT NULL AND completed_at < ?1 ORDER BY completed_at LIMIT ?2";
 pub(super) const DELETE: &str = "DELETE FROM job_queue WHERE seq = ?1";
-pub(super) const DELETE_PAYLOAD: &str = "DELETE FROM job_payload WHERE seq = ?1";
 
 /// Every statement whose cost must not depend on how many jobs there are or have been: all but `DEPTH` and `BURY`,
 /// which walk the queued jobs.
@@ -90,7 +89,6 @@ pub(super) const HOT: &[&str] = &[
     MOVE_RETRY,
     EXPIRED,
     DELETE,
-    DELETE_PAYLOAD,
 ];
 
 /// Those of them that walk a partial index, which holds nothing but the rows they ask for.
@@ -287,7 +285,6 @@ pub(super) fn delete_completed(tx: &Tx<'_>, before: Timestamp, limit: u32) -> Re
     let expired = rows.collect::<Result<Vec<i64>, _>>()?;
     for seq in &expired {
         tx.prepare_cached(DELETE)?.execute([seq])?;
-        tx.prepare_cached(DELETE_PAYLOAD)?.execute([seq])?;
     }
     Ok(expired.len())
 }

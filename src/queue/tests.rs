@@ -245,6 +245,17 @@ fn after_a_step_back_of_the_clock_a_retry_waits_its_own_delay() {
 }
 
 #[test]
+fn a_job_deleted_by_hand_leaves_nothing_to_the_next_one() {
+    let queue = Queue::new();
+    let deleted = queue.add("a");
+    queue.connection.execute("DELETE FROM job_queue WHERE id = ?1", [deleted.to_string()]).unwrap();
+    let poll = NewJob::new("a", Command::Poll, SubmittedBy::Scheduler, 1);
+    assert_eq!(enqueue(&queue.tx(), &poll, LIMITS, at(0)).unwrap(), Enqueued::Inserted);
+    assert_eq!(queue.claim(at(0)).unwrap().take_payload(), None, "it has the same number");
+    queue.add("a");
+}
+
+#[test]
 fn retention_deletes_what_is_old_and_over_and_nothing_else() {
     let queue = Queue::new();
     let old = queue.add("a");

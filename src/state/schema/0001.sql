@@ -75,6 +75,11 @@ CREATE TABLE job_payload (
   payload            TEXT NOT NULL
 ) STRICT;
 
+-- Also when somebody deletes a job by hand: its number is given again.
+CREATE TRIGGER job_payload_of_deleted AFTER DELETE ON job_queue BEGIN
+  DELETE FROM job_payload WHERE seq = old.seq;
+END;
+
 CREATE VIEW jobs AS
   SELECT job_queue.*, job_payload.payload
   FROM job_queue LEFT JOIN job_payload ON job_payload.seq = job_queue.seq;
