@@ -45,7 +45,7 @@ impl Checkpointer {
     pub(super) fn start(path: &Path, writer: &mut Connection) -> Result<Self, OpenError> {
         let (wake, woken) = mpsc::sync_channel(1);
         let shared = Arc::new(Shared::default());
-        let connection = open::companion_of_writer(path)?;
+        let connection = open::another_writer(path)?;
         hook(writer, wake, Arc::clone(&shared))
             .map_err(|source| OpenError::Sqlite { path: path.to_owned(), source })?;
         let thread = std::thread::Builder::new().name("db-checkpoint".to_owned());

@@ -161,7 +161,7 @@ impl Db {
     /// # Errors
     /// When the database cannot be opened.
     pub fn reader(&self) -> Result<Reader, OpenError> {
-        Reader::open(&self.path)
+        open::another_reader(&self.path).map(Reader)
     }
 
     /// How writing goes.

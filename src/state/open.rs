@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::sys::statfs::statfs;
+use nix::unistd::{AccessFlags, access};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use uuid::Uuid;
@@ -67,11 +68,20 @@ pub(super) fn owned(path: &Path) -> Result<Connection, OpenError> {
 pub(super) fn shared(path: &Path) -> Result<Connection, OpenError> {
     refuse_network(path)?;
     read_only(path)?;
-    companion_of_writer(path)
+    another_writer(path)
 }
 
-/// A second connection of the lock holder, which checks and changes nothing but what its user does.
-pub(super) fn companion_of_writer(path: &Path) -> Result<Connection, OpenError> {
+/// Another connection of a process that has one already, for reading.
+///
+/// Nothing here may open the file by other means than SQLite's: closing it would end all of the process's POSIX locks on
+/// it (<https://www.sqlite.org/howtocorrupt.html>, 2.2), and the next program to close the database, as the last one it
+/// seems, would delete the write-ahead log that we go on writing to.
+pub(super) fn another_reader(path: &Path) -> Result<Connection, OpenError> {
+    connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)
+}
+
+/// Another connection of a process that has one already, for writing. As [`another_reader`].
+pub(super) fn another_writer(path: &Path) -> Result<Connection, OpenError> {
     let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     settings(&connection).map_err(|source| sqlite_error(path, source))?;
     Ok(connection)
@@ -83,7 +93,7 @@ pub(super) fn read_only(path: &Path) -> Result<Connection, OpenError> {
     if !path.try_exists().map_err(io_error)? {
         return Err(OpenError::Missing { path: path.to_owned() });
     }
-    std::fs::File::open(path).map_err(io_error)?;
+    access(path, AccessFlags::R_OK).map_err(|errno| io_error(errno.into()))?;
     let found = inspect(path)?;
     let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     if found < KNOWN {

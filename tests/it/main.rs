@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod by_hand;
+mod by_others;
 mod cli;
 mod cost;
 mod crash;

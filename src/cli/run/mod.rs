@@ -111,6 +111,9 @@ async fn attach(holder: Holder, minimal: &Minimal) -> Result<(Db, Reader, Limits
                 {
                     return Ok((db, reader, Limits { dedupe_ttl, max_queue_depth }));
                 }
+                drop(reader);
+                // Before the next try opens the file: see `state::open`.
+                db.close().await;
                 CliError::Failed(format!("the daemon (PID {}) is still starting; try again", holder.pid))
             }
             Err(error) => error.into(),
