@@ -283,8 +283,8 @@ fn assert_settled_once(site: &Site, acknowledged: &[String]) {
     for (plugin, runs) in runs {
         assert_eq!(site.state(plugin), json!({"n": runs}), "the state of `{plugin}` is that of its settled attempts");
     }
-    assert_eq!(site.count("SELECT count(*) FROM job_log WHERE seq NOT IN (SELECT seq FROM job_queue)"), 0);
-    assert_eq!(site.count("SELECT count(*) FROM job_payload WHERE job_id NOT IN (SELECT id FROM job_queue)"), 0);
+    assert_eq!(site.count("SELECT count(*) FROM job_log WHERE job_id NOT IN (SELECT id FROM job_queue)"), 0);
+    assert_eq!(site.count("SELECT count(*) FROM job_payload WHERE seq NOT IN (SELECT seq FROM job_queue)"), 0);
 }
 
 /// Each attempt has one row, none was left out, only the last one succeeded; and each success has run.
