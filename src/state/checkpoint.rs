@@ -75,7 +75,9 @@ fn hook(writer: &mut Connection, wake: SyncSender<()>, shared: Arc<Shared>) -> r
         if pages >= MOST || rest.is_some_and(|rest| rest <= REST) {
             // The commit stands. An error returned from here would be reported as its own.
             let _ = log.checkpoint();
-        } else if !shared.pending.swap(true, Ordering::Relaxed) || pages - told >= PIECE {
+        }
+        // Also then: a reader may have kept it from folding all.
+        if !shared.pending.swap(true, Ordering::Relaxed) || pages - told >= PIECE {
             told = pages;
             // A full channel has woken it already.
             let _ = wake.try_send(());
