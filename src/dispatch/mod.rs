@@ -132,35 +132,26 @@ impl Dispatcher {
                 return Ok(None);
             }
             let active = Arc::clone(&self.active.borrow_and_update());
-            let clock = &self.clock;
-            let taken = self
-                .db
-                .write_until_done("claim", &self.stop.claiming, || {
-                    let (active, now) = (Arc::clone(&active), clock.now());
-                    move |tx: &Tx<'_>| {
-                        let taken = take(tx, active, now)?;
-                        if matches!(taken, Taken::Work(_)) {
-                            crash_point!("claim.uncommitted");
-                        }
-                        Ok(taken)
-                    }
-                })
-                .await;
-            let next_retry = match taken {
-                Ok(Taken::Work(work)) => {
-                    crash_point!("claim.committed");
-                    return Ok(Some(work));
-                }
-                Ok(Taken::Nothing { next_retry }) => next_retry,
-                Err(error) if error.is_transient() => continue,
-                Err(error) => return Err(error),
+            let claim = || claim(Arc::clone(&active), self.clock.clone());
+            let taken = self.db.write_until_done("claim", &self.stop.claiming, claim).await;
+            let next_retry = match claimed(taken)? {
+                Some(Taken::Work(work)) => return Ok(Some(work)),
+                Some(Taken::Nothing { next_retry }) => next_retry,
+                None => continue,
             };
             let wait = next_retry.map(|at| at.since(self.clock.now()));
-            tokio::select! {
-                () = woken => {}
-                () = sleep(wait) => {}
-                _ = self.active.changed() => {}
-                () = self.stop.claiming.cancelled() => {}
+            let look_again = async {
+                tokio::select! {
+                    () = woken => {}
+                    () = sleep(wait) => {}
+                    _ = self.active.changed() => {}
+                    () = self.stop.claiming.cancelled() => {}
+                }
+            };
+            // The commit that enqueues the next job claims it, too.
+            let taken = self.db.write_with_next(claim(), look_again).await;
+            if let Some(Some(Taken::Work(work))) = taken.map(claimed).transpose()? {
+                return Ok(Some(work));
             }
         }
     }
@@ -287,6 +278,31 @@ impl Dispatcher {
             Some(Taken::Nothing { .. }) | None => None,
         };
         Ok((transition, next))
+    }
+}
+
+/// A transaction that claims the next job.
+fn claim(active: Arc<Active>, clock: Clock) -> impl FnOnce(&Tx<'_>) -> Result<Taken, Error> + Send + 'static {
+    move |tx| {
+        let taken = take(tx, active, clock.now())?;
+        if matches!(taken, Taken::Work(_)) {
+            crash_point!("claim.uncommitted");
+        }
+        Ok(taken)
+    }
+}
+
+/// What came of a claim; `None` when it failed for a reason that may pass.
+fn claimed(taken: Result<Taken, Error>) -> Result<Option<Taken>, Error> {
+    match taken {
+        Ok(taken) => {
+            if matches!(taken, Taken::Work(_)) {
+                crash_point!("claim.committed");
+            }
+            Ok(Some(taken))
+        }
+        Err(error) if error.is_transient() => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

@@ -117,6 +117,31 @@ impl Db {
         waiting.answered(result, wrote)
     }
 
+    /// Runs `work` at the end of the next transaction that the database's thread commits for others, so that it needs
+    /// no commit of its own; for one caller at a time. `None` when `give_up` came first: `work` has not run then.
+    ///
+    /// # Errors
+    /// As [`Db::write`].
+    pub async fn write_with_next<T, F>(&self, work: F, give_up: impl Future<Output = ()>) -> Option<Result<T, Error>>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Tx<'_>) -> Result<T, Error> + Send + 'static,
+    {
+        let (reply, mut answer) = oneshot::channel();
+        let joining = self.writer.join_next(Box::new(Pending::new(work, reply)));
+        let answered = tokio::select! {
+            biased;
+            answered = &mut answer => answered,
+            () = give_up => {
+                if joining.withdraw() {
+                    return None;
+                }
+                answer.await
+            }
+        };
+        Some(answered.map_or(Err(Error::Closed), |answer| answer.result))
+    }
+
     fn send(&self, message: Message) -> Result<(), Error> {
         self.queue.send(message).map_err(|_| Error::Closed)
     }

@@ -1,6 +1,8 @@
 //! The one write connection. Its thread takes what is waiting, runs each closure in a savepoint, commits once, answers
-//! all; a caller that can do without the thread commits in place while the connection is free.
+//! all; a caller that can do without the thread commits in place while the connection is free, and one that waits for
+//! what others write can join their commit.
 
+use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
@@ -24,9 +26,19 @@ pub(super) enum Message {
     Close(oneshot::Sender<()>),
 }
 
-/// The connection, shared by the thread and those who write in place; `None` once it is closed.
-#[derive(Debug, Clone)]
-pub(super) struct Shared(Arc<Mutex<Option<Writer>>>);
+/// What the thread shares with those who write in place, or wait for a commit to go with.
+#[derive(Clone)]
+pub(super) struct Shared {
+    /// `None` once it is closed.
+    writer: Arc<Mutex<Option<Writer>>>,
+    joining: Arc<Mutex<Option<Box<dyn Work>>>>,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").finish_non_exhaustive()
+    }
+}
 
 #[derive(Debug)]
 struct Writer {
@@ -101,7 +113,8 @@ pub(super) fn spawn(
     checkpointer: Option<Checkpointer>,
 ) -> std::io::Result<(Sender<Message>, Shared)> {
     let (sender, receiver) = mpsc::channel();
-    let shared = Shared(Arc::new(Mutex::new(Some(Writer { connection, checkpointer }))));
+    let writer = Arc::new(Mutex::new(Some(Writer { connection, checkpointer })));
+    let shared = Shared { writer, joining: Arc::default() };
     let writer = shared.clone();
     std::thread::Builder::new().name("db-writer".to_owned()).spawn(move || writer.run(&receiver))?;
     Ok((sender, shared))
@@ -125,6 +138,7 @@ impl Shared {
                 next = if batch.len() < MAX_BATCH { queue.try_recv().ok() } else { None };
             }
             if !batch.is_empty() {
+                batch.extend(self.take_joining());
                 let committed = self.commit(&mut batch);
                 // With the connection free again: whoever is answered may want to write in place.
                 answer(&mut batch, &committed);
@@ -141,7 +155,7 @@ impl Shared {
 
     /// Commits `work` on the caller's thread; gives it back when the connection is in use, here or by another process.
     pub(super) fn commit_in_place(&self, work: Box<dyn Work>) -> Result<(), Box<dyn Work>> {
-        let writer = match self.0.try_lock() {
+        let writer = match self.writer.try_lock() {
             Ok(writer) => writer,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return Err(work),
@@ -158,14 +172,24 @@ impl Shared {
 
     /// Runs a batch in one transaction, for the thread.
     fn commit(&self, batch: &mut [Box<dyn Work>]) -> Result<Committed, Error> {
-        let writer = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let connection = &writer.as_ref().expect("only the thread itself closes it, at its end").connection;
         execute(connection, "BEGIN IMMEDIATE")?;
         finish(connection, batch)
     }
 
+    /// Has `work` run at the end of the thread's next batch, unless the guard is dropped before.
+    pub(super) fn join_next(&self, work: Box<dyn Work>) -> Joining<'_> {
+        *self.joining.lock().unwrap_or_else(PoisonError::into_inner) = Some(work);
+        Joining(self)
+    }
+
+    fn take_joining(&self) -> Option<Box<dyn Work>> {
+        self.joining.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
     fn close(&self) {
-        let Some(writer) = self.0.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
+        let Some(writer) = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
         checkpoint::fold(&writer.connection, "TRUNCATE");
         if let Err((_, error)) = writer.connection.close() {
             tracing::error!(error = crate::log::chain(&error), "closing the database failed");
@@ -173,6 +197,22 @@ impl Shared {
         if let Some(checkpointer) = writer.checkpointer {
             checkpointer.join();
         }
+    }
+}
+
+/// A closure that waits for a batch to go with; dropped, it does not wait any more.
+pub(super) struct Joining<'a>(&'a Shared);
+
+impl Joining<'_> {
+    /// Whether the closure had not been taken: then it will never run.
+    pub(super) fn withdraw(self) -> bool {
+        self.0.take_joining().is_some()
+    }
+}
+
+impl Drop for Joining<'_> {
+    fn drop(&mut self) {
+        self.0.take_joining();
     }
 }
 
