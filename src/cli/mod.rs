@@ -1,5 +1,6 @@
 //! The command line: one file for each subcommand.
 
+mod change;
 mod check;
 mod error;
 mod logs;

@@ -7,7 +7,7 @@ use std::convert::Infallible;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -15,6 +15,7 @@ use serde_json::value::RawValue;
 use tokio::sync::{Notify, watch};
 use uuid::Uuid;
 
+use super::change::{attach, daemon};
 use super::check::load_active;
 use super::error::CliError;
 use super::{output, runtime};
@@ -26,8 +27,7 @@ use crate::dispatch::{Dispatcher, Stop};
 use crate::queue::list::{self, Attempt};
 use crate::queue::{Job, Limits};
 use crate::state::lock::{self, Holder, Role};
-use crate::state::publish;
-use crate::state::{Db, Reader, StateDir};
+use crate::state::{Reader, StateDir, publish};
 use job::{enqueue, new_job, payload, runnable};
 use report::{Next, report, report_duplicate};
 
@@ -76,53 +76,18 @@ pub(super) fn run(args: Args, config: Option<&Path>) -> Result<ExitCode, CliErro
     StateDir::find(&minimal.state_path)?;
     runtime()?.block_on(async {
         let mut signals = Signals::install().map_err(DaemonError::Signals)?;
-        if let Some(holder) = daemon(&minimal)? {
+        if let Some(holder) = daemon(&minimal.state_path)? {
             return with_daemon(&args, payload, holder, &minimal, &mut signals).await;
         }
         match alone(&args, payload.clone(), &path, &mut signals).await {
             // A daemon was faster: then it is its turn.
-            Err(CliError::Daemon(DaemonError::Lock(error))) => match daemon(&minimal)? {
+            Err(CliError::Daemon(DaemonError::Lock(error))) => match daemon(&minimal.state_path)? {
                 Some(holder) => with_daemon(&args, payload, holder, &minimal, &mut signals).await,
                 None => Err(error.into()),
             },
             result => result,
         }
     })
-}
-
-/// The daemon of this state dir, if one runs.
-fn daemon(minimal: &Minimal) -> Result<Option<Holder>, CliError> {
-    let dir = minimal.state_path.parent().unwrap_or(Path::new("/"));
-    Ok(lock::holder(dir)?.filter(Holder::is_daemon))
-}
-
-/// How long a daemon that has just been started may take until it can be asked for jobs.
-const STARTING: Duration = Duration::from_secs(10);
-
-/// Waits until the daemon has published its plugins.
-async fn attach(holder: Holder, minimal: &Minimal) -> Result<(Db, Reader, Limits), CliError> {
-    let deadline = Instant::now() + STARTING;
-    loop {
-        let attached = Db::attach(&minimal.state_path).and_then(|db| Ok((db.reader()?, db)));
-        let error = match attached {
-            Ok((reader, db)) => {
-                let service = publish::service(&reader)?;
-                if let Some((dedupe_ttl, max_queue_depth)) = service.limits.filter(|_| service.pid == Some(holder.pid))
-                {
-                    return Ok((db, reader, Limits { dedupe_ttl, max_queue_depth }));
-                }
-                drop(reader);
-                // Before the next try opens the file: see `state::open`.
-                db.close().await;
-                CliError::Failed(format!("the daemon (PID {}) is still starting; try again", holder.pid))
-            }
-            Err(error) => error.into(),
-        };
-        if Instant::now() > deadline || !holder.is_daemon() {
-            return Err(error);
-        }
-        tokio::time::sleep(LOOK_EVERY).await;
-    }
 }
 
 /// Through the queue of the running daemon.
@@ -133,7 +98,11 @@ async fn with_daemon(
     minimal: &Minimal,
     signals: &mut Signals,
 ) -> Result<ExitCode, CliError> {
-    let (db, reader, limits) = attach(holder, minimal).await?;
+    let (db, reader, service) = attach(holder, &minimal.state_path).await?;
+    let Some((dedupe_ttl, max_queue_depth)) = service.limits else {
+        return Err(CliError::Failed(format!("the daemon (PID {}) has published no limits", holder.pid)));
+    };
+    let limits = Limits { dedupe_ttl, max_queue_depth };
     let known = publish::all_plugins(&reader)?;
     let max_attempts = runnable(args, &known)?;
     let job = new_job(args, payload, max_attempts);
