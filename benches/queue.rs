@@ -146,7 +146,7 @@ fn idle_tick(bencher: Bencher<'_, '_>, scenario: Scenario) {
     let limits = world.gateway.active.limits;
     let tick = move |tx: &Tx<'_>| {
         let mut rng = StdRng::seed_from_u64(1);
-        scheduler::tick(tx, &Plans::new(), limits, &chrono::Utc, Clock::System.now(), &mut rng)
+        scheduler::tick(tx, &Plans::default(), limits, &chrono::Utc, Clock::System.now(), &mut rng)
     };
     bencher.bench_local(|| world.runtime.block_on(world.gateway.db.write(tick)).expect("a tick"));
 }

@@ -88,13 +88,19 @@ impl Active {
 }
 
 fn plans(registry: &Registry) -> Plans {
-    let mut plans = Plans::new();
+    let mut plans = Plans::default();
     for (name, settings) in &registry.config().plugins {
-        let polls = registry.runnable(name).is_some_and(|plugin| plugin.manifest.declares(Command::Poll));
-        if let Some(schedule) = settings.schedule.clone().filter(|_| polls) {
-            let max_outstanding_polls = settings.max_outstanding_polls;
-            let max_attempts = settings.retry.max_attempts;
-            plans.insert(name.clone(), Plan { schedule, max_outstanding_polls, max_attempts });
+        let Some(plugin) = registry.runnable(name) else { continue };
+        let declares = |command| plugin.manifest.declares(command);
+        plans.inits.insert(name.clone(), declares(Command::Init).then(|| plugin.fingerprint().to_owned()));
+        if let Some(schedule) = settings.schedule.clone().filter(|_| declares(Command::Poll)) {
+            let plan = Plan {
+                schedule,
+                max_outstanding_polls: settings.max_outstanding_polls,
+                max_attempts: settings.retry.max_attempts,
+                circuit_breaker: settings.circuit_breaker,
+            };
+            plans.polls.insert(name.clone(), plan);
         }
     }
     plans

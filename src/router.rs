@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::clock::Timestamp;
 use crate::command::Command;
-use crate::config::Route;
+use crate::config::{CORE_SOURCE, Route};
 use crate::plugin::{Envelope, Event};
 use crate::queue::{NewJob, SubmittedBy};
 
@@ -21,6 +21,8 @@ pub struct Producer<'a> {
     pub job_id: Uuid,
     pub plugin: &'a str,
     pub hops: u32,
+    /// It descends from a core event: so do the jobs that it causes.
+    pub from_core: bool,
 }
 
 /// The jobs that `events` cause, in the order of the events, then of the routes.
@@ -34,31 +36,81 @@ pub fn route<'r>(
     max_attempts: impl Fn(&str) -> u32,
     now: Timestamp,
 ) -> Vec<NewJob> {
-    let mut children = Vec::new();
+    let origin =
+        Origin { parent: Some(producer.job_id), hops: producer.hops.saturating_add(1), from_core: producer.from_core };
+    let mut jobs = Vec::new();
     for (index, event) in events.into_iter().enumerate() {
-        // No two of them are identical: a configuration counts those once.
-        let matching = |route: &&Route| route.from == producer.plugin && route.event_type == event.kind;
-        let mut targets = routes.clone().filter(matching).map(|route| route.to.as_str()).peekable();
-        if targets.peek().is_none() {
-            tracing::debug!(plugin = producer.plugin, event_type = event.kind, "event has no route, dropped");
-            continue;
-        }
         let event_id = Uuid::new_v5(&producer.job_id, index.to_string().as_bytes());
-        let payload: Arc<RawValue> = Envelope {
-            kind: &event.kind,
-            payload: &event.payload,
-            dedupe_key: event.dedupe_key.as_deref(),
-            source: producer.plugin,
-            timestamp: now,
-            event_id,
-        }
-        .to_json()
-        .into();
-        children.extend(
-            targets.map(|target| child(producer, &event, event_id, Arc::clone(&payload), target, max_attempts(target))),
-        );
+        jobs.extend(deliver(routes.clone(), producer.plugin, &event, event_id, origin, &max_attempts, now));
     }
-    children
+    jobs
+}
+
+/// The jobs that a core event causes. `cause` is the job that it tells of, if it tells of one: its parent then.
+///
+/// They begin a lineage of their own, of jobs that cause no core event themselves. Otherwise a job that is dead for its
+/// many hops could not be told of, and a failing messenger would tell of itself for ever.
+pub fn route_core_event<'r>(
+    routes: impl Iterator<Item = &'r Route>,
+    event: &Event,
+    cause: Option<Uuid>,
+    max_attempts: impl Fn(&str) -> u32,
+    now: Timestamp,
+) -> Vec<NewJob> {
+    // Not an index, which a routed event of the same job may have.
+    let event_id = cause.map_or_else(Uuid::now_v7, |job_id| Uuid::new_v5(&job_id, event.kind.as_bytes()));
+    let origin = Origin { parent: cause, hops: 0, from_core: true };
+    deliver(routes, CORE_SOURCE, event, event_id, origin, &max_attempts, now)
+}
+
+/// Where a routed job comes from.
+#[derive(Debug, Clone, Copy)]
+struct Origin {
+    parent: Option<Uuid>,
+    hops: u32,
+    from_core: bool,
+}
+
+/// One job for each route that matches.
+fn deliver<'r>(
+    routes: impl Iterator<Item = &'r Route>,
+    source: &str,
+    event: &Event,
+    event_id: Uuid,
+    origin: Origin,
+    max_attempts: &impl Fn(&str) -> u32,
+    now: Timestamp,
+) -> Vec<NewJob> {
+    // No two of them are identical: a configuration counts those once.
+    let matching = |route: &&Route| route.from == source && route.event_type == event.kind;
+    let mut targets = routes.filter(matching).map(|route| route.to.as_str()).peekable();
+    if targets.peek().is_none() {
+        tracing::debug!(plugin = source, event_type = event.kind, "event has no route, dropped");
+        return Vec::new();
+    }
+    let payload: Arc<RawValue> = Envelope {
+        kind: &event.kind,
+        payload: &event.payload,
+        dedupe_key: event.dedupe_key.as_deref(),
+        source,
+        timestamp: now,
+        event_id,
+    }
+    .to_json()
+    .into();
+    let Origin { parent, hops, from_core } = origin;
+    let job = |target: &str| NewJob {
+        payload: Some(Arc::clone(&payload)),
+        dedupe_key: event.dedupe_key.clone(),
+        parent_job_id: parent,
+        source_event_id: Some(event_id),
+        hops,
+        from_core,
+        stillborn: (hops > MAX_HOPS)
+            .then(|| format!("more than {MAX_HOPS} hops from its root job; is there a cycle of routes?")),
+        ..NewJob::new(target, Command::Handle, SubmittedBy::Route, max_attempts(target))
+    };
+    targets.map(job).collect()
 }
 
 /// The cycles that routes make, whatever the events' types: the shortest through each plugin, each once, beginning and
@@ -95,27 +147,6 @@ fn closed(mut path: Vec<&str>) -> Vec<&str> {
     path.rotate_left(first);
     path.push(path[0]);
     path
-}
-
-fn child(
-    producer: Producer<'_>,
-    event: &Event,
-    event_id: Uuid,
-    payload: Arc<RawValue>,
-    target: &str,
-    max_attempts: u32,
-) -> NewJob {
-    let hops = producer.hops.saturating_add(1);
-    NewJob {
-        payload: Some(payload),
-        dedupe_key: event.dedupe_key.clone(),
-        parent_job_id: Some(producer.job_id),
-        source_event_id: Some(event_id),
-        hops,
-        stillborn: (hops > MAX_HOPS)
-            .then(|| format!("more than {MAX_HOPS} hops from its root job; is there a cycle of routes?")),
-        ..NewJob::new(target, Command::Handle, SubmittedBy::Route, max_attempts)
-    }
 }
 
 #[cfg(test)]

@@ -32,8 +32,19 @@ pub use variables::Variables;
 /// The reserved source of the gateway's own events; `from` in a route, never a plugin.
 pub const CORE_SOURCE: &str = "ductile";
 
+/// A job ended `dead`.
+pub const JOB_DEAD: &str = "job.dead";
+/// A plugin's scheduled polls have failed too often in a row, and pause.
+pub const BREAKER_OPENED: &str = "breaker.opened";
+/// They go on.
+pub const BREAKER_CLOSED: &str = "breaker.closed";
+/// A plugin's `init` failed.
+pub const INIT_FAILED: &str = "init.failed";
+/// A new configuration was not taken.
+pub const RELOAD_REFUSED: &str = "reload.refused";
+
 /// The types of the gateway's own events.
-pub const CORE_EVENTS: [&str; 5] = ["job.dead", "breaker.opened", "breaker.closed", "init.failed", "reload.refused"];
+pub const CORE_EVENTS: [&str; 5] = [JOB_DEAD, BREAKER_OPENED, BREAKER_CLOSED, INIT_FAILED, RELOAD_REFUSED];
 
 /// One whole, valid configuration.
 #[derive(Debug, Clone)]

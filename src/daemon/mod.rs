@@ -259,7 +259,7 @@ impl Daemon {
     }
 }
 
-/// Makes a configuration the one in force: its plugins published, its schedules set, the jobs of plugins that it does
+/// Makes a configuration the one in force: its plugins published, its schedules and inits set, the jobs of plugins that it does
 /// not have (or has disabled) ended.
 fn activate(tx: &Tx<'_>, active: &Active, now: Timestamp, rng: &mut StdRng) -> Result<(), Error> {
     publish::plugins(tx, &active.published())?;

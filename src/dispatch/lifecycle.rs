@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::clock::Timestamp;
+use crate::command::Command;
 use crate::queue::{Job, JobLogStatus, Transition};
 
 /// How an attempt ended, as far as the job's fate depends on it.
@@ -24,6 +25,7 @@ pub(super) enum Ended {
 
 /// The job's next state. `draw`, uniform in `[0, 1)`, spreads the retries.
 pub(super) fn decide(job: &Job, ended: Ended, backoff_base: Duration, now: Timestamp, draw: f64) -> Transition {
+    let interrupted = ended == Ended::Orphaned;
     let (status, error, retry) = match ended {
         Ended::Succeeded => return Transition::Succeeded,
         Ended::Interrupted => return Transition::Requeued,
@@ -35,8 +37,10 @@ pub(super) fn decide(job: &Job, ended: Ended, backoff_base: Duration, now: Times
         }
         Ended::Orphaned => (JobLogStatus::Failed, "interrupted".to_owned(), Some(None)),
     };
+    // An interrupted `init` is no failed one: it is the daemon's own, and must not be lost.
+    let again = job.attempt < job.max_attempts || (interrupted && job.command == Command::Init);
     match retry {
-        Some(at) if job.attempt < job.max_attempts => Transition::Retry { status, error, at },
+        Some(at) if again => Transition::Retry { status, error, at },
         _ => Transition::Dead { status, error },
     }
 }
@@ -54,7 +58,6 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::command::Command;
     use crate::queue::{Status, SubmittedBy};
 
     const BASE: Duration = Duration::from_secs(30);
@@ -74,6 +77,7 @@ mod tests {
             parent_job_id: None,
             source_event_id: None,
             hops: 0,
+            from_core: false,
             created_at: Timestamp::from_millis(0),
             started_at: Some(Timestamp::from_millis(0)),
             completed_at: None,
@@ -112,6 +116,14 @@ mod tests {
     #[case(4, 4, Ended::Interrupted, Transition::Requeued)]
     fn transitions(#[case] attempt: u32, #[case] max: u32, #[case] ended: Ended, #[case] expected: Transition) {
         assert_eq!(decide(&job(attempt, max), ended, BASE, Timestamp::from_millis(NOW), 0.5), expected);
+    }
+
+    #[test]
+    fn an_interrupted_init_runs_again_whatever_its_attempts() {
+        let init = Job { command: Command::Init, ..job(1, 1) };
+        let decide = |ended| decide(&init, ended, BASE, Timestamp::from_millis(NOW), 0.5);
+        assert_eq!(decide(Ended::Orphaned), retry(JobLogStatus::Failed, "interrupted", None));
+        assert_eq!(decide(failed(true)), dead(JobLogStatus::Failed, "e"), "but its own failure ends it");
     }
 
     #[test]

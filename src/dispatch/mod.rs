@@ -1,5 +1,6 @@
 //! The serial dispatcher: claim a job, run its plugin, settle it and claim the next in one commit.
 
+mod alarm;
 mod lifecycle;
 mod outcome;
 mod recover;
@@ -18,14 +19,16 @@ use uuid::Uuid;
 
 use crate::active::Active;
 use crate::clock::{Clock, Timestamp};
+use crate::command::Command;
 use crate::fault::crash_point;
 use crate::plugin::{self, Attempt, Call, Cancel, Outcome};
-use crate::queue::{self, Attempted, Claimed, Transition};
+use crate::queue::{self, Attempted, Claimed, Job};
 use crate::router::{self, Producer};
+use crate::scheduler;
 use crate::state::{Db, Error, Tx, plugin_state};
 use crate::vitals::Vitals;
 use lifecycle::Ended;
-use settle::Settlement;
+use settle::{Settled, Settlement};
 
 pub use recover::recover;
 
@@ -85,11 +88,11 @@ impl Dispatcher {
                 },
             };
             let executed = self.execute(*work, true).await;
-            if !matches!(executed, Ok((_, Some(_)))) {
+            if !matches!(executed, Ok(Some(_))) {
                 self.vitals.idle();
             }
             next = match executed {
-                Ok((_, next)) => next,
+                Ok(next) => next,
                 // A bug, or an operator who has changed the row: nothing was written, and the other jobs go on.
                 Err(Error::Conflict(reason)) => {
                     tracing::error!(reason, "attempt not settled: please report this");
@@ -100,11 +103,11 @@ impl Dispatcher {
         }
     }
 
-    /// Runs one attempt of just this job; `None` when it is not queued.
+    /// Runs one attempt of just this job. Whether it was queued.
     ///
     /// # Errors
     /// As [`Dispatcher::run`].
-    pub async fn run_one(&mut self, job_id: Uuid) -> Result<Option<Transition>, Error> {
+    pub async fn run_one(&mut self, job_id: Uuid) -> Result<bool, Error> {
         let active = Arc::clone(&self.active.borrow());
         let now = self.clock.now();
         let work = move |tx: &Tx<'_>| {
@@ -115,10 +118,9 @@ impl Dispatcher {
         };
         let work = self.db.write_in_place(work).await?;
         crash_point!("claim_one.committed");
-        match work {
-            Some(work) => Ok(Some(self.execute(work, false).await?.0)),
-            None => Ok(None),
-        }
+        let Some(work) = work else { return Ok(false) };
+        self.execute(work, false).await?;
+        Ok(true)
     }
 
     /// Sleeps until a job is due; `None` once claiming has been stopped.
@@ -157,7 +159,7 @@ impl Dispatcher {
     }
 
     /// Runs one attempt to its end on disk; with `claim_next`, the same commit claims the next job.
-    async fn execute(&mut self, work: Work, claim_next: bool) -> Result<(Transition, Option<Box<Work>>), Error> {
+    async fn execute(&mut self, work: Work, claim_next: bool) -> Result<Option<Box<Work>>, Error> {
         let Work { mut claimed, state, active } = work;
         let job = claimed.job();
         tracing::info!(
@@ -172,9 +174,9 @@ impl Dispatcher {
         let duration = started.elapsed();
         outcome::log_output(&claimed, &attempt);
         let settlement = self.settlement(claimed, active, attempt, duration);
-        let (settlement, transition, next) = self.settle(settlement, claim_next).await?;
-        outcome::log_end(&settlement.claimed, &transition, duration);
-        Ok((transition, next))
+        let (settlement, settled, next) = self.settle(settlement, claim_next).await?;
+        outcome::log_end(&settlement.claimed, &settled, duration);
+        Ok(next)
     }
 
     /// The plugin's part, in a task without the job: its panic is an outcome like any other.
@@ -218,7 +220,7 @@ impl Dispatcher {
             Outcome::TimedOut { error } => (Ended::TimedOut { error }, None),
             Outcome::Interrupted => (Ended::Interrupted, None),
         };
-        let producer = Producer { job_id: job.id, plugin: &job.plugin, hops: job.hops };
+        let producer = Producer { job_id: job.id, plugin: &job.plugin, hops: job.hops, from_core: job.from_core };
         let events = effects.as_mut().map_or_else(Vec::new, |effects| std::mem::take(&mut effects.events));
         let children = router::route(active.routes(), producer, events, |plugin| active.max_attempts(plugin), now);
         let attempted = Attempted {
@@ -237,18 +239,18 @@ impl Dispatcher {
         &mut self,
         settlement: Settlement,
         claim_next: bool,
-    ) -> Result<(Arc<Settlement>, Transition, Option<Box<Work>>), Error> {
+    ) -> Result<(Arc<Settlement>, Settled, Option<Box<Work>>), Error> {
         let settlement = Arc::new(settlement);
         match self.try_settle(&settlement, claim_next).await {
-            Ok((transition, next)) => Ok((settlement, transition, next)),
+            Ok((settled, next)) => Ok((settlement, settled, next)),
             // A bug in what the attempt would have changed must not stop every other job.
             Err(error @ (Error::Refused(_) | Error::Panicked(_))) => {
                 let reason = format!("its result could not be stored: {}", crate::log::chain(&error));
                 tracing::error!(job_id = %settlement.claimed.job().id, error = reason, "settling failed");
                 let settlement = Arc::into_inner(settlement).expect("the failed write has dropped its share");
                 let settlement = Arc::new(settlement.into_failure(reason));
-                let (transition, next) = self.try_settle(&settlement, claim_next).await?;
-                Ok((settlement, transition, next))
+                let (settled, next) = self.try_settle(&settlement, claim_next).await?;
+                Ok((settlement, settled, next))
             }
             Err(error) => Err(error),
         }
@@ -258,26 +260,26 @@ impl Dispatcher {
         &mut self,
         settlement: &Arc<Settlement>,
         claim_next: bool,
-    ) -> Result<(Transition, Option<Box<Work>>), Error> {
+    ) -> Result<(Settled, Option<Box<Work>>), Error> {
         let (active, stop, clock) = (&self.active, &self.stop, &self.clock);
         let work = || {
             let settlement = Arc::clone(settlement);
             let next = (claim_next && !stop.claiming.is_cancelled()).then(|| Arc::clone(&active.borrow()));
             let now = clock.now();
             move |tx: &Tx<'_>| {
-                let transition = settlement.write(tx)?;
+                let settled = settlement.write(tx)?;
                 let taken = next.map(|active| take(tx, active, now)).transpose()?;
                 crash_point!("settle.uncommitted");
-                Ok((transition, taken))
+                Ok((settled, taken))
             }
         };
-        let (transition, taken) = self.db.write_until_done("settle", &self.stop.job.kill, work).await?;
+        let (settled, taken) = self.db.write_until_done("settle", &self.stop.job.kill, work).await?;
         crash_point!("settle.committed");
         let next = match taken {
             Some(Taken::Work(work)) => Some(work),
             Some(Taken::Nothing { .. }) | None => None,
         };
-        Ok((transition, next))
+        Ok((settled, next))
     }
 }
 
@@ -315,7 +317,11 @@ fn take(tx: &Tx<'_>, active: Arc<Active>, now: Timestamp) -> Result<Taken, Error
 }
 
 fn with_state(tx: &Tx<'_>, claimed: Claimed, active: Arc<Active>) -> Result<Work, Error> {
-    let state = plugin_state::read(tx, &claimed.job().plugin)?;
+    let Job { plugin, command, .. } = claimed.job();
+    let state = plugin_state::read(tx, plugin)?;
+    if let (Command::Init, Some(Some(hash))) = (command, active.plans.inits.get(plugin)) {
+        scheduler::init_started(tx, plugin, hash)?;
+    }
     Ok(Work { claimed, state, active })
 }
 

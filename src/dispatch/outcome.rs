@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use super::settle::Settled;
 use crate::plugin::Attempt;
 use crate::queue::{Claimed, Transition};
+use crate::scheduler::Consequence;
 
 pub(super) fn log_output(claimed: &Claimed, attempt: &Attempt) {
     let job = claimed.job();
@@ -12,7 +14,9 @@ pub(super) fn log_output(claimed: &Claimed, attempt: &Attempt) {
     }
 }
 
-pub(super) fn log_end(claimed: &Claimed, transition: &Transition, duration: Duration) {
+/// For when it is on disk.
+pub(super) fn log_end(claimed: &Claimed, settled: &Settled, duration: Duration) {
+    let Settled { transition, consequence } = settled;
     let job = claimed.job();
     let (plugin, job_id, command, attempt) = (&job.plugin, job.id, job.command.as_str(), job.attempt);
     let duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
@@ -30,5 +34,18 @@ pub(super) fn log_end(claimed: &Claimed, transition: &Transition, duration: Dura
         Transition::Requeued => {
             tracing::info!(plugin, %job_id, command, attempt, duration_ms, "job interrupted by shutdown, back on the queue");
         }
+    }
+    match consequence {
+        Some(Consequence::BreakerOpened { failures, reset_after }) => {
+            let reset_after_s = reset_after.as_secs();
+            tracing::error!(plugin, %job_id, failures, reset_after_s, "circuit breaker opened: the plugin is not polled until a probe then succeeds");
+        }
+        Some(Consequence::BreakerClosed) => {
+            tracing::info!(plugin, %job_id, "circuit breaker closed: the probe has succeeded");
+        }
+        Some(Consequence::InitFailed) => {
+            tracing::error!(plugin, %job_id, "init failed: the plugin is not polled until `ductile run PLUGIN --command init` or the init of the next start succeeds");
+        }
+        None => {}
     }
 }

@@ -7,13 +7,14 @@ use chrono::Local;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
+use super::alarm;
 use super::lifecycle::{Ended, decide};
 use crate::active::Active;
 use crate::clock::Timestamp;
 use crate::config::Retry;
 use crate::plugin::Effects;
 use crate::queue::{self, Attempted, Children, Claimed, NewJob, Transition};
-use crate::scheduler;
+use crate::scheduler::{self, Consequence};
 use crate::state::plugin_state::{self, STATE_LIMIT};
 use crate::state::{Error, Tx};
 
@@ -34,16 +35,47 @@ pub(super) struct Settlement {
     pub(super) draw: f64,
 }
 
+/// What an attempt led to.
+#[derive(Debug)]
+pub(super) struct Settled {
+    /// Of the job.
+    pub(super) transition: Transition,
+    /// For its plugin.
+    pub(super) consequence: Option<Consequence>,
+}
+
 impl Settlement {
     /// Writes everything. What the attempt led to.
-    pub(super) fn write(&self, tx: &Tx<'_>) -> Result<Transition, Error> {
+    pub(super) fn write(&self, tx: &Tx<'_>) -> Result<Settled, Error> {
         let job = self.claimed.job();
         let ended = self.apply_effects(tx)?.unwrap_or_else(|| self.ended.clone());
+        let interrupted = ended == Ended::Orphaned;
         let transition = decide(job, ended, self.backoff_base(), self.now, self.draw);
         queue::finish(tx, &self.claimed, &transition, &self.attempted, self.now)?;
         let mut rng = StdRng::seed_from_u64(self.seed);
-        scheduler::settled(tx, job, &transition, &self.active.plans, &Local, self.now, &mut rng)?;
-        Ok(transition)
+        let ended = scheduler::Ended { job, transition: &transition, interrupted };
+        let plans = &self.active.plans;
+        let consequence = scheduler::settled(tx, ended, plans, &Local, self.now, &mut rng)?;
+        self.raise_alarms(tx, &transition, consequence)?;
+        Ok(Settled { transition, consequence })
+    }
+
+    fn raise_alarms(
+        &self,
+        tx: &Tx<'_>,
+        transition: &Transition,
+        consequence: Option<Consequence>,
+    ) -> Result<(), Error> {
+        let (job, active) = (self.claimed.job(), &self.active);
+        let mut error = "";
+        if let Transition::Dead { error: reason, .. } = transition {
+            error = reason;
+            alarm::job_dead(tx, active, job, error, self.now)?;
+        }
+        match consequence {
+            Some(consequence) => alarm::consequence(tx, active, job, consequence, error, self.now),
+            None => Ok(()),
+        }
     }
 
     /// The same attempt as a failure without effects, for when its effects cannot be written.
@@ -63,11 +95,18 @@ impl Settlement {
             }
         }
         let limits = self.active.limits;
-        if queue::enqueue_children(tx, &self.children, limits, self.now)? == Children::QueueFull {
-            let (count, most) = (self.children.len(), limits.max_queue_depth);
-            return failed(format!(
-                "its {count} routed jobs do not fit on the queue (`service.max_queue_depth` is {most})"
-            ));
+        match queue::enqueue_children(tx, &self.children, limits, self.now)? {
+            Children::Inserted(children) => {
+                for child in children {
+                    alarm::stillborn(tx, &self.active, child, self.now)?;
+                }
+            }
+            Children::QueueFull => {
+                let (count, most) = (self.children.len(), limits.max_queue_depth);
+                return failed(format!(
+                    "its {count} routed jobs do not fit on the queue (`service.max_queue_depth` is {most})"
+                ));
+            }
         }
         if let Some(merged) = merged {
             plugin_state::write(tx, &merged, self.now)?;

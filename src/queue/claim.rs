@@ -3,6 +3,7 @@
 use rusqlite::Connection;
 use uuid::Uuid;
 
+use super::hold::{Holds, Turn};
 use super::job::Job;
 use super::store;
 use crate::clock::Timestamp;
@@ -31,7 +32,7 @@ impl Claimed {
 /// As many jobs at the head of the queue are looked at one by one before the plugins are asked instead.
 const LOOK_AHEAD: u32 = 32;
 
-/// Takes the first job that is due and whose plugin `may_run`.
+/// Takes the first job that is due, whose plugin `may_run`, and which nothing holds: no pause, no `init` to come first.
 ///
 /// Jobs that may not run now cost nothing when they wait for a retry, and one look-up a plugin otherwise.
 ///
@@ -61,10 +62,15 @@ pub fn due_since(
 }
 
 fn first_runnable(connection: &Connection, may_run: &impl Fn(&str) -> bool) -> Result<Option<i64>, Error> {
-    Ok(match first_of_the_head(connection, may_run)? {
+    let holds = Holds::read(connection)?;
+    if holds.everything() {
+        return Ok(None);
+    }
+    let turn = |plugin: &str| if may_run(plugin) { holds.turn(plugin) } else { Turn::Nothing };
+    Ok(match first_of_the_head(connection, &turn)? {
         Head::Runnable(seq) => Some(seq),
         Head::AllSeen => None,
-        Head::Blocked => first_by_plugin(connection, may_run)?,
+        Head::Blocked => first_by_plugin(connection, &turn)?,
     })
 }
 
@@ -109,13 +115,19 @@ enum Head {
     Blocked,
 }
 
-fn first_of_the_head(connection: &Connection, may_run: &impl Fn(&str) -> bool) -> Result<Head, Error> {
+fn first_of_the_head(connection: &Connection, turn: &impl Fn(&str) -> Turn) -> Result<Head, Error> {
     let mut statement = connection.prepare_cached(store::HEAD)?;
     let mut rows = statement.query([LOOK_AHEAD])?;
     let mut seen = 0;
     while let Some(row) = rows.next()? {
-        if may_run(row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?) {
-            return Ok(Head::Runnable(row.get(0)?));
+        let seq = row.get(0)?;
+        let may_run = match turn(row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?) {
+            Turn::Any => true,
+            Turn::Only(only) => only == seq,
+            Turn::Nothing => false,
+        };
+        if may_run {
+            return Ok(Head::Runnable(seq));
         }
         seen += 1;
     }
@@ -123,7 +135,7 @@ fn first_of_the_head(connection: &Connection, may_run: &impl Fn(&str) -> bool) -
 }
 
 /// The least of each plugin's first: one jump in the index from plugin to plugin.
-fn first_by_plugin(connection: &Connection, may_run: &impl Fn(&str) -> bool) -> Result<Option<i64>, Error> {
+fn first_by_plugin(connection: &Connection, turn: &impl Fn(&str) -> Turn) -> Result<Option<i64>, Error> {
     let mut next_plugin = connection.prepare_cached(store::NEXT_PLUGIN)?;
     let mut first_of_plugin = connection.prepare_cached(store::FIRST_OF_PLUGIN)?;
     let mut plugin = String::new();
@@ -132,10 +144,12 @@ fn first_by_plugin(connection: &Connection, may_run: &impl Fn(&str) -> bool) -> 
         let Some(next) = next_plugin.query_row([&plugin], |row| row.get::<_, Option<String>>(0))? else {
             return Ok(first);
         };
-        if may_run(&next) {
-            let seq = first_of_plugin.query_row([&next], |row| row.get::<_, Option<i64>>(0))?;
-            first = first.into_iter().chain(seq).min();
-        }
+        let seq = match turn(&next) {
+            Turn::Any => first_of_plugin.query_row([&next], |row| row.get::<_, Option<i64>>(0))?,
+            Turn::Only(seq) => Some(seq),
+            Turn::Nothing => None,
+        };
+        first = first.into_iter().chain(seq).min();
         plugin = next;
     }
 }

@@ -30,11 +30,11 @@ pub enum Enqueued {
 }
 
 /// What became of the children of one completion.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 #[must_use]
-pub enum Children {
-    /// All of them are on the queue, but for the duplicates.
-    Inserted(usize),
+pub enum Children<'a> {
+    /// These: all but the duplicates.
+    Inserted(Vec<&'a NewJob>),
     /// They do not all fit; nothing was changed.
     QueueFull,
 }
@@ -58,7 +58,12 @@ pub fn enqueue(tx: &Tx<'_>, new: &NewJob, limits: Limits, now: Timestamp) -> Res
 ///
 /// # Errors
 /// When the database cannot be written.
-pub fn enqueue_children(tx: &Tx<'_>, children: &[NewJob], limits: Limits, now: Timestamp) -> Result<Children, Error> {
+pub fn enqueue_children<'a>(
+    tx: &Tx<'_>,
+    children: &'a [NewJob],
+    limits: Limits,
+    now: Timestamp,
+) -> Result<Children<'a>, Error> {
     let mut new = Vec::with_capacity(children.len());
     for child in children {
         if duplicate(tx, child, limits, now)?.is_none() {
@@ -72,7 +77,16 @@ pub fn enqueue_children(tx: &Tx<'_>, children: &[NewJob], limits: Limits, now: T
     for child in &new {
         store::insert(tx, child, now)?;
     }
-    Ok(Children::Inserted(new.len()))
+    Ok(Children::Inserted(new))
+}
+
+/// Puts a job on the queue whatever its depth: for what must not be lost and is bounded otherwise, the gateway's own
+/// calls for help and inits.
+///
+/// # Errors
+/// When the database cannot be written.
+pub fn enqueue_beyond_limit(tx: &Tx<'_>, new: &NewJob, now: Timestamp) -> Result<(), Error> {
+    store::insert(tx, new, now)
 }
 
 fn duplicate(tx: &Tx<'_>, new: &NewJob, limits: Limits, now: Timestamp) -> Result<Option<Uuid>, Error> {

@@ -1,5 +1,7 @@
 //! Ending an attempt: the guarded transitions out of `running`, and out of `queued` without a run.
 
+use uuid::Uuid;
+
 use super::claim::Claimed;
 use super::job::{JobLogStatus, Status};
 use super::{log, store};
@@ -70,6 +72,14 @@ pub fn finish(
         log::insert(tx, job, status, error, attempted, now)?;
     }
     Ok(())
+}
+
+/// Ends a queued job as `dead` for `reason`. Whether it was queued.
+///
+/// # Errors
+/// When the database cannot be written.
+pub fn cancel(tx: &Tx<'_>, id: Uuid, reason: &str, now: Timestamp) -> Result<bool, Error> {
+    store::cancel(tx, id, reason, now)
 }
 
 /// Ends every queued job of `plugin` as `dead` for `reason`. How many there were.

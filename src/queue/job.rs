@@ -26,6 +26,8 @@ pub struct NewJob {
     pub source_event_id: Option<Uuid>,
     /// Root 0, child = parent + 1.
     pub hops: u32,
+    /// It was caused by a core event, or descends from one: it causes none itself.
+    pub from_core: bool,
     /// Enter it as `dead` for this reason, never to run.
     pub stillborn: Option<String>,
 }
@@ -44,6 +46,7 @@ impl NewJob {
             parent_job_id: None,
             source_event_id: None,
             hops: 0,
+            from_core: false,
             stillborn: None,
         }
     }
@@ -69,6 +72,8 @@ pub struct Job {
     pub parent_job_id: Option<Uuid>,
     pub source_event_id: Option<Uuid>,
     pub hops: u32,
+    /// It was caused by a core event, or descends from one.
+    pub from_core: bool,
     pub created_at: Timestamp,
     /// Of the current or last attempt.
     pub started_at: Option<Timestamp>,

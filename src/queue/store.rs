@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, Row};
 use uuid::Uuid;
 
-use super::job::{Job, NewJob, Status};
+use super::job::{Job, NewJob, Status, SubmittedBy};
 use crate::clock::Timestamp;
 use crate::state::{Error, Text, Tx};
 
@@ -11,14 +11,14 @@ use crate::state::{Error, Text, Tx};
 macro_rules! columns {
     () => {
         "seq, id, plugin, command, status, attempt, max_attempts, submitted_by, dedupe_key, parent_job_id, \
-         source_event_id, hops, created_at, started_at, completed_at, next_retry_at, last_error"
+         source_event_id, hops, from_core, created_at, started_at, completed_at, next_retry_at, last_error"
     };
 }
 pub(super) use columns;
 
 pub(super) const INSERT: &str = "INSERT INTO job_queue (id, plugin, command, status, attempt, max_attempts, \
-     submitted_by, dedupe_key, parent_job_id, source_event_id, hops, created_at, completed_at, last_error) \
-     VALUES (?1, ?2, ?3, ?4, 1, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
+     submitted_by, dedupe_key, parent_job_id, source_event_id, hops, from_core, created_at, completed_at, last_error) \
+     VALUES (?1, ?2, ?3, ?4, 1, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
 pub(super) const INSERT_PAYLOAD: &str = "INSERT INTO job_payload (seq, payload) VALUES (?1, ?2)";
 pub(super) const QUEUED: &str = "SELECT seq FROM job_queue WHERE id = ?1 AND status = 'queued'";
 pub(super) const PAYLOAD: &str = "SELECT payload FROM job_payload WHERE seq = ?1";
@@ -47,14 +47,22 @@ pub(super) const START: &str = concat!(
 pub(super) const RUNNING: &str = concat!("SELECT ", columns!(), " FROM job_queue WHERE status = 'running'");
 pub(super) const COMPLETE: &str = "UPDATE job_queue SET status = ?3, completed_at = ?4, last_error = coalesce(?5, last_error) \
      WHERE seq = ?1 AND status = 'running' AND attempt = ?2";
-pub(super) const RETRY: &str = "UPDATE job_queue SET status = 'queued', attempt = attempt + 1, next_retry_at = ?3, \
+pub(super) const RETRY: &str = "UPDATE job_queue SET status = 'queued', attempt = attempt + 1, \
+     max_attempts = max(max_attempts, attempt + 1), next_retry_at = ?3, \
      retry_set_at = ?4, last_error = ?5 WHERE seq = ?1 AND status = 'running' AND attempt = ?2";
 pub(super) const REQUEUE: &str = "UPDATE job_queue SET status = 'queued' \
      WHERE seq = ?1 AND status = 'running' AND attempt = ?2";
 pub(super) const BURY: &str = "UPDATE job_queue SET status = 'dead', completed_at = ?2, last_error = ?3, \
      next_retry_at = NULL, retry_set_at = NULL WHERE status = 'queued' AND plugin = ?1";
+pub(super) const CANCEL: &str = "UPDATE job_queue SET status = 'dead', completed_at = ?2, last_error = ?3, \
+     next_retry_at = NULL, retry_set_at = NULL WHERE status = 'queued' AND id = ?1";
+pub(super) const QUEUED_INITS: &str =
+    "SELECT plugin, id, submitted_by FROM job_queue WHERE command = 'init' AND status = 'queued' ORDER BY plugin, seq";
+pub(super) const RUNNING_INIT: &str =
+    "SELECT 1 FROM job_queue WHERE status = 'running' AND command = 'init' AND plugin = ?1";
 pub(super) const OUTSTANDING_POLLS: &str = "SELECT count(*) FROM job_queue \
      WHERE command = 'poll' AND status IN ('queued', 'running') AND plugin = ?1";
+pub(super) const OUTSTANDING: &str = "SELECT 1 FROM job_queue WHERE id = ?1 AND status IN ('queued', 'running')";
 pub(super) const RETRIES_SET_AFTER: &str = "SELECT seq, next_retry_at, retry_set_at FROM job_queue \
      WHERE retry_set_at IS NOT NULL AND retry_set_at > ?1 LIMIT ?2";
 pub(super) const MOVE_RETRY: &str = "UPDATE job_queue SET next_retry_at = ?2, retry_set_at = ?3 WHERE seq = ?1";
@@ -84,7 +92,11 @@ pub(super) const HOT: &[&str] = &[
     COMPLETE,
     RETRY,
     REQUEUE,
+    CANCEL,
+    QUEUED_INITS,
+    RUNNING_INIT,
     OUTSTANDING_POLLS,
+    OUTSTANDING,
     RETRIES_SET_AFTER,
     MOVE_RETRY,
     EXPIRED,
@@ -93,7 +105,7 @@ pub(super) const HOT: &[&str] = &[
 
 /// Those of them that walk a partial index, which holds nothing but the rows they ask for.
 #[cfg(test)]
-pub(super) const SCANS_A_PARTIAL_INDEX: &[&str] = &[NEXT_RETRY];
+pub(super) const SCANS_A_PARTIAL_INDEX: &[&str] = &[NEXT_RETRY, QUEUED_INITS, super::hold::HOLDS];
 
 /// Reads a row of [`columns`].
 pub(super) fn job(row: &Row<'_>) -> rusqlite::Result<Job> {
@@ -110,11 +122,12 @@ pub(super) fn job(row: &Row<'_>) -> rusqlite::Result<Job> {
         parent_job_id: row.get::<_, Option<Text<_>>>(9)?.map(|id| id.0),
         source_event_id: row.get::<_, Option<Text<_>>>(10)?.map(|id| id.0),
         hops: row.get(11)?,
-        created_at: row.get::<_, Text<_>>(12)?.0,
-        started_at: row.get::<_, Option<Text<_>>>(13)?.map(|time| time.0),
-        completed_at: row.get::<_, Option<Text<_>>>(14)?.map(|time| time.0),
-        next_retry_at: row.get::<_, Option<Text<_>>>(15)?.map(|time| time.0),
-        last_error: row.get(16)?,
+        from_core: row.get(12)?,
+        created_at: row.get::<_, Text<_>>(13)?.0,
+        started_at: row.get::<_, Option<Text<_>>>(14)?.map(|time| time.0),
+        completed_at: row.get::<_, Option<Text<_>>>(15)?.map(|time| time.0),
+        next_retry_at: row.get::<_, Option<Text<_>>>(16)?.map(|time| time.0),
+        last_error: row.get(17)?,
     })
 }
 
@@ -132,6 +145,7 @@ pub(super) fn insert(tx: &Tx<'_>, new: &NewJob, now: Timestamp) -> Result<(), Er
         new.parent_job_id.map(Text),
         new.source_event_id.map(Text),
         new.hops,
+        new.from_core,
         Text(now),
         dead.map(|_| Text(now)),
         dead,
@@ -153,16 +167,13 @@ pub(super) fn duplicate(tx: &Tx<'_>, new: &NewJob, key: &str, since: Timestamp) 
 
 /// No fewer than the queued jobs, at the cost of three look-ups: those since the oldest of them.
 pub(super) fn depth_at_most(tx: &Tx<'_>) -> Result<u64, Error> {
-    let newest: Option<i64> = tx.prepare_cached(NEWEST)?.query_row([], |row| row.get(0))?;
+    let newest = newest(tx)?;
     let mut oldest: Option<i64> = None;
     for waiting in [false, true] {
         let seq = tx.prepare_cached(OLDEST_QUEUED)?.query_row([waiting], |row| row.get(0)).optional()?;
         oldest = oldest.into_iter().chain(seq).min();
     }
-    Ok(match (newest, oldest) {
-        (Some(newest), Some(oldest)) => u64::try_from(newest - oldest + 1).unwrap_or(0),
-        _ => 0,
-    })
+    Ok(oldest.map_or(0, |oldest| u64::try_from(newest - oldest + 1).unwrap_or(0)))
 }
 
 /// Whether there is a job that waits for nothing but its turn.
@@ -239,12 +250,65 @@ pub(super) fn bury(tx: &Tx<'_>, plugin: &str, reason: &str, now: Timestamp) -> R
     Ok(tx.prepare_cached(BURY)?.execute((plugin, Text(now), reason))?)
 }
 
+/// Ends a queued job as `dead`. Whether it was queued.
+pub(super) fn cancel(tx: &Tx<'_>, id: Uuid, reason: &str, now: Timestamp) -> Result<bool, Error> {
+    Ok(tx.prepare_cached(CANCEL)?.execute((Text(id), Text(now), reason))? == 1)
+}
+
+/// An `init` on the queue.
+#[derive(Debug)]
+pub struct QueuedInit {
+    pub plugin: String,
+    pub id: Uuid,
+    pub submitted_by: SubmittedBy,
+}
+
+/// Every `init` on the queue, by plugin, in their order.
+///
+/// # Errors
+/// When the database cannot be read.
+pub fn queued_inits(connection: &Connection) -> Result<Vec<QueuedInit>, Error> {
+    let mut statement = connection.prepare_cached(QUEUED_INITS)?;
+    let rows = statement.query_map([], |row| {
+        Ok(QueuedInit {
+            plugin: row.get(0)?,
+            id: row.get::<_, Text<_>>(1)?.0,
+            submitted_by: row.get::<_, Text<_>>(2)?.0,
+        })
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Whether the job that runs is an `init` of the plugin.
+///
+/// # Errors
+/// When the database cannot be read.
+pub fn init_runs(connection: &Connection, plugin: &str) -> Result<bool, Error> {
+    Ok(connection.prepare_cached(RUNNING_INIT)?.exists([plugin])?)
+}
+
 /// How many polls of a plugin are queued (waiting for a retry included) or running.
 ///
 /// # Errors
 /// When the database cannot be read.
 pub fn outstanding_polls(connection: &Connection, plugin: &str) -> Result<u32, Error> {
     Ok(connection.prepare_cached(OUTSTANDING_POLLS)?.query_row([plugin], |row| row.get(0))?)
+}
+
+/// Whether a job is queued or running.
+///
+/// # Errors
+/// When the database cannot be read.
+pub fn outstanding(connection: &Connection, id: Uuid) -> Result<bool, Error> {
+    Ok(connection.prepare_cached(OUTSTANDING)?.exists([Text(id)])?)
+}
+
+/// The last place that was given in the queue; 0 when it is empty.
+///
+/// # Errors
+/// When the database cannot be read.
+pub fn newest(connection: &Connection) -> Result<i64, Error> {
+    Ok(connection.prepare_cached(NEWEST)?.query_row([], |row| row.get::<_, Option<i64>>(0))?.unwrap_or(0))
 }
 
 /// Whether [`pull_back_retries`] has something to do.

@@ -202,18 +202,21 @@ fn children_enter_together_or_not_at_all() {
     let queue = Queue::new();
     let limits = Limits { max_queue_depth: 2, ..LIMITS };
     let child = |key: &str| NewJob { submitted_by: SubmittedBy::Route, hops: 1, ..keyed("a", key) };
-    let enter = |children: &[NewJob]| enqueue_children(&queue.tx(), children, limits, at(20)).unwrap();
+    let enter = |children: &[NewJob]| match enqueue_children(&queue.tx(), children, limits, at(20)).unwrap() {
+        Children::Inserted(new) => Some(new.len()),
+        Children::QueueFull => None,
+    };
 
     assert_eq!(enqueue(&queue.tx(), &keyed("a", "done"), limits, at(0)).unwrap(), Enqueued::Inserted);
     queue.succeed(at(1));
-    assert_eq!(enter(&[child("x"), child("y"), child("z")]), Children::QueueFull);
+    assert_eq!(enter(&[child("x"), child("y"), child("z")]), None);
     assert_eq!(queue.count("job_queue"), 1);
     // The duplicate needs no room, and neither does a job that is dead from the start.
     let stillborn = NewJob { stillborn: Some("too many hops".to_owned()), ..child("s") };
-    assert_eq!(enter(&[child("x"), child("done"), stillborn.clone(), child("y")]), Children::Inserted(3));
+    assert_eq!(enter(&[child("x"), child("done"), stillborn.clone(), child("y")]), Some(3));
     let dead = queue.row(stillborn.id);
     assert_eq!((dead.status, dead.last_error.as_deref()), (Status::Dead, Some("too many hops")));
-    assert_eq!(enter(&[]), Children::Inserted(0));
+    assert_eq!(enter(&[]), Some(0));
 }
 
 #[test]
@@ -319,7 +322,7 @@ fn the_database_refuses_what_the_state_machine_does_not_know() {
 #[test]
 fn every_hot_statement_finds_its_rows_by_an_index() {
     let queue = Queue::new();
-    let hot = store::HOT.iter().chain(log::HOT);
+    let hot = store::HOT.iter().chain(log::HOT).chain(hold::HOT);
     for sql in hot {
         let mut explain = queue.connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
         let parameters = explain.parameter_count();

@@ -9,7 +9,7 @@ use rusqlite::Connection;
 use super::store::Scheduled;
 use super::*;
 use crate::clock::Timestamp;
-use crate::config::{Schedule, Window};
+use crate::config::{CircuitBreaker, Schedule, Window};
 use crate::queue::{self, Attempted, JobLogStatus, Limits, Transition};
 use crate::state::{Tx, in_memory};
 
@@ -22,7 +22,7 @@ fn time(text: &str) -> Timestamp {
 
 fn every(every: Duration) -> Plan {
     let schedule = Schedule { every, jitter: Duration::ZERO, preferred_window: None };
-    Plan { schedule, max_outstanding_polls: 1, max_attempts: 1 }
+    Plan { schedule, max_outstanding_polls: 1, max_attempts: 1, circuit_breaker: CircuitBreaker::default() }
 }
 
 fn within(plan: Plan, start: &str, end: &str) -> Plan {
@@ -42,7 +42,8 @@ struct World {
 
 impl World {
     fn new(plans: impl IntoIterator<Item = (&'static str, Plan)>, zone: Tz, now: &str) -> Self {
-        let plans = plans.into_iter().map(|(name, plan)| (name.to_owned(), plan)).collect();
+        let polls = plans.into_iter().map(|(name, plan)| (name.to_owned(), plan)).collect();
+        let plans = Plans { polls, ..Plans::default() };
         let mut world = Self { connection: in_memory(), plans, zone, now: time(now), rng: StdRng::seed_from_u64(7) };
         world.sync();
         world
@@ -62,7 +63,8 @@ impl World {
         let tx = Tx::over(&self.connection);
         while let Some(claimed) = queue::claim(&tx, self.now, |_| true).unwrap() {
             queue::finish(&tx, &claimed, transition, &Attempted::default(), self.now).unwrap();
-            settled(&tx, claimed.job(), transition, &self.plans, &self.zone, self.now, &mut self.rng).unwrap();
+            let ended = Ended { job: claimed.job(), transition, interrupted: false };
+            settled(&tx, ended, &self.plans, &self.zone, self.now, &mut self.rng).unwrap();
         }
     }
 
@@ -169,9 +171,11 @@ fn retries_and_other_producers_do_not_move_the_schedule() {
     let tx = Tx::over(&world.connection);
     let claimed = queue::claim(&tx, world.now, |_| true).unwrap().unwrap();
     let retry = Transition::Retry { status: JobLogStatus::Failed, error: "no".to_owned(), at: None };
-    settled(&tx, claimed.job(), &retry, &world.plans, &world.zone, world.now, &mut world.rng).unwrap();
+    let ended = Ended { job: claimed.job(), transition: &retry, interrupted: false };
+    settled(&tx, ended, &world.plans, &world.zone, world.now, &mut world.rng).unwrap();
     let by_hand = queue::Job { submitted_by: queue::SubmittedBy::Cli, ..claimed.job().clone() };
-    settled(&tx, &by_hand, &Transition::Succeeded, &world.plans, &world.zone, world.now, &mut world.rng).unwrap();
+    let ended = Ended { job: &by_hand, transition: &Transition::Succeeded, interrupted: false };
+    settled(&tx, ended, &world.plans, &world.zone, world.now, &mut world.rng).unwrap();
     assert_eq!(world.row("a"), before);
 }
 
@@ -234,16 +238,16 @@ fn a_restart_draws_nothing_again_and_a_change_counts_from_the_anchor() {
     world.sync();
     assert_eq!(world.row("a"), drawn);
 
-    world.plans.insert("a".to_owned(), every(HOUR * 2));
+    world.plans.polls.insert("a".to_owned(), every(HOUR * 2));
     world.sync();
     assert_eq!(world.row("a").next_run, Some(time("2026-01-01T02:00:00.000Z")));
 
     // Without its schedule it waits; with it again it still knows when it ran.
-    world.plans.clear();
+    world.plans.polls.clear();
     world.sync();
     world.now = time("2026-01-01T05:00:00.000Z");
     assert_eq!((world.row("a").next_run, world.tick()), (None, Vec::new()));
-    world.plans.insert("a".to_owned(), every(HOUR * 24));
+    world.plans.polls.insert("a".to_owned(), every(HOUR * 24));
     world.sync();
     assert_eq!(world.row("a").next_run, Some(time("2026-01-02T00:00:00.000Z")));
 }

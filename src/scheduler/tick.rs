@@ -1,16 +1,19 @@
 //! What happens at a heartbeat, at the start, and when a run has ended: each inside the caller's transaction.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use chrono::TimeZone;
 use rand::{Rng, RngExt};
 use rusqlite::Connection;
 
+use super::breaker::{self, Gate, Verdict};
+use super::init::{self, Inits};
 use super::schedule::{hash, into_window, next_run};
 use super::store::{self, Scheduled};
 use crate::clock::Timestamp;
 use crate::command::Command;
-use crate::config::Schedule;
+use crate::config::{CircuitBreaker, Schedule};
 use crate::queue::{self, Enqueued, Job, Limits, NewJob, SubmittedBy, Transition};
 use crate::state::{Error, Tx};
 
@@ -21,10 +24,16 @@ pub struct Plan {
     pub max_outstanding_polls: u32,
     /// Of the jobs, from the plugin's `retry`.
     pub max_attempts: u32,
+    pub circuit_breaker: CircuitBreaker,
 }
 
-/// The plans by plugin name, which is the order in which they are visited.
-pub type Plans = BTreeMap<String, Plan>;
+/// What is to be done for which plugin.
+#[derive(Debug, Clone, Default)]
+pub struct Plans {
+    /// By plugin name, which is the order in which they are visited.
+    pub polls: BTreeMap<String, Plan>,
+    pub inits: Inits,
+}
 
 /// What a tick did.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -40,8 +49,8 @@ pub struct Ticked {
 /// As many retries are moved by one tick after the clock stepped back.
 const RETRIES_AT_ONCE: u32 = 1_000;
 
-/// Brings the table in line with the configuration: new plugins are due at once, changed schedules are drawn anew from
-/// their anchor, plugins without a schedule keep their anchor and wait.
+/// Brings the tables in line with the configuration: new plugins are due at once, changed schedules are drawn anew from
+/// their anchor, plugins without a schedule keep their anchor and wait; inits that are due are enqueued.
 ///
 /// # Errors
 /// When the database cannot be written.
@@ -53,11 +62,11 @@ pub fn sync<Z: TimeZone>(
     rng: &mut impl Rng,
 ) -> Result<(), Error> {
     let stored = store::all(tx)?;
-    for row in stored.iter().filter(|row| row.next_run.is_some() && !plans.contains_key(&row.plugin)) {
+    for row in stored.iter().filter(|row| row.next_run.is_some() && !plans.polls.contains_key(&row.plugin)) {
         store::suspend(tx, &row.plugin)?;
     }
     let mut stored: BTreeMap<_, _> = stored.into_iter().map(|row| (row.plugin.clone(), row)).collect();
-    for (plugin, plan) in plans {
+    for (plugin, plan) in &plans.polls {
         let hash = hash(&plan.schedule);
         let row = stored.remove(plugin);
         if row.as_ref().is_some_and(|row| row.hash == hash && row.next_run.is_some()) {
@@ -70,7 +79,7 @@ pub fn sync<Z: TimeZone>(
         };
         store::put(tx, &Scheduled { plugin: plugin.clone(), hash, anchor, next_run: Some(next) })?;
     }
-    Ok(())
+    init::sync(tx, &plans.inits, now)
 }
 
 /// Whether [`tick`] has something to do.
@@ -98,7 +107,7 @@ pub fn tick<Z: TimeZone>(
 ) -> Result<Ticked, Error> {
     let pulled_back = queue::pull_back_retries(tx, now, RETRIES_AT_ONCE)?;
     for row in store::anchored_after(tx, now)? {
-        if let Some(plan) = plans.get(&row.plugin) {
+        if let Some(plan) = plans.polls.get(&row.plugin) {
             reanchor(tx, row, plan, zone, now, rng)?;
         }
     }
@@ -107,7 +116,7 @@ pub fn tick<Z: TimeZone>(
     let mut due = store::due(tx, now)?;
     due.sort_by(|a, b| a.plugin.cmp(&b.plugin));
     for row in due {
-        let Some(plan) = plans.get(&row.plugin) else { continue };
+        let Some(plan) = plans.polls.get(&row.plugin) else { continue };
         let plugin = row.plugin.clone();
         let allowed_at = into_window(&plan.schedule, zone, now);
         if allowed_at != now {
@@ -118,9 +127,15 @@ pub fn tick<Z: TimeZone>(
             tracing::debug!(plugin, "poll is due, but enough of them are outstanding");
             continue;
         }
+        let gate = breaker::gate(tx, &plugin, plan.circuit_breaker, now)?;
+        if gate == Gate::Hold || init::unhealthy(tx, &plugin)?.is_some() {
+            tracing::debug!(plugin, "poll is due, but its breaker is open or its init has failed");
+            continue;
+        }
         let poll = NewJob::new(&plugin, Command::Poll, SubmittedBy::Scheduler, plan.max_attempts);
         match queue::enqueue(tx, &poll, limits, now)? {
             Enqueued::Inserted => {
+                breaker::enqueued(tx, &plugin, poll.id, gate)?;
                 reanchor(tx, row, plan, zone, now, rng)?;
                 ticked.enqueued.push(plugin);
             }
@@ -134,26 +149,53 @@ pub fn tick<Z: TimeZone>(
     Ok(ticked)
 }
 
-/// Moves the schedule of a plugin when one of its scheduled polls is over: the next run counts from now.
+/// What the end of a job means for its plugin, beside what it means for the job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Consequence {
+    BreakerOpened { failures: u32, reset_after: Duration },
+    BreakerClosed,
+    InitFailed,
+}
+
+/// How an attempt has ended.
+#[derive(Debug, Clone, Copy)]
+pub struct Ended<'a> {
+    pub job: &'a Job,
+    pub transition: &'a Transition,
+    /// With the process that ran it, not by an outcome of its own.
+    pub interrupted: bool,
+}
+
+/// Moves what depends on how a job has ended: for a scheduled poll its breaker and its schedule, whose next run counts
+/// from now; for an `init` the plugin's health.
 ///
 /// # Errors
 /// When the database cannot be written.
 pub fn settled<Z: TimeZone>(
     tx: &Tx<'_>,
-    job: &Job,
-    transition: &Transition,
+    ended: Ended<'_>,
     plans: &Plans,
     zone: &Z,
     now: Timestamp,
     rng: &mut impl Rng,
-) -> Result<(), Error> {
-    let over = matches!(transition, Transition::Succeeded | Transition::Dead { .. });
-    if !over || job.command != Command::Poll || job.submitted_by != SubmittedBy::Scheduler {
-        return Ok(());
-    }
-    match (plans.get(&job.plugin), store::one(tx, &job.plugin)?) {
-        (Some(plan), Some(row)) => reanchor(tx, row, plan, zone, now, rng),
-        _ => Ok(()),
+) -> Result<Option<Consequence>, Error> {
+    let Ended { job, transition, interrupted } = ended;
+    let (verdict, error) = match transition {
+        Transition::Succeeded => (Verdict::Succeeded, ""),
+        Transition::Dead { error, .. } if interrupted => (Verdict::Interrupted, error.as_str()),
+        Transition::Dead { error, .. } => (Verdict::Failed, error.as_str()),
+        Transition::Retry { .. } | Transition::Requeued => return Ok(None),
+    };
+    match (job.command, job.submitted_by) {
+        (Command::Poll, SubmittedBy::Scheduler) => {
+            let Some(plan) = plans.polls.get(&job.plugin) else { return Ok(None) };
+            if let Some(row) = store::one(tx, &job.plugin)? {
+                reanchor(tx, row, plan, zone, now, rng)?;
+            }
+            breaker::settled(tx, job, verdict, plan.circuit_breaker, now)
+        }
+        (Command::Init, _) => init::settled(tx, job, verdict, error, &plans.inits, now),
+        _ => Ok(None),
     }
 }
 

@@ -9,9 +9,9 @@ use axum::response::Response;
 use serde::Serialize;
 
 use super::{Gateway, answer, connection::Connection, refuse, refuse_method};
-use crate::queue;
 use crate::state::{Error, WriteHealth};
 use crate::vitals::{Activity, Signs};
+use crate::{queue, scheduler};
 
 /// A write that waits longer is stuck.
 const WRITE_PATIENCE: Duration = Duration::from_secs(5);
@@ -29,7 +29,7 @@ struct Health {
     /// Jobs that are queued, those that wait for a retry included.
     queue_depth: u64,
     plugins_loaded: usize,
-    /// Of the breakers, which come later.
+    /// Whose breaker is open or half open.
     plugins_circuit_open: usize,
     /// Why it is degraded.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -71,7 +71,7 @@ fn health(gateway: &Gateway) -> Health {
     let reader = gateway.reader.lock().unwrap_or_else(PoisonError::into_inner);
     let read = || -> Result<_, Error> {
         let due_since = queue::due_since(&reader, now, |plugin| active.may_run(plugin))?;
-        Ok((queue::depth(&reader)?, due_since))
+        Ok((queue::depth(&reader)?, due_since, scheduler::open_breakers(&reader)?))
     };
     let signs = gateway.vitals.signs();
     let mut reading = Reading {
@@ -81,12 +81,12 @@ fn health(gateway: &Gateway) -> Health {
         writes: gateway.db.health(),
         due_for: None,
     };
-    let (queue_depth, mut reasons) = match read() {
-        Ok((depth, due_since)) => {
+    let (queue_depth, plugins_circuit_open, mut reasons) = match read() {
+        Ok((depth, due_since, open)) => {
             reading.due_for = due_since.map(|due| now.since(due));
-            (depth, Vec::new())
+            (depth, open, Vec::new())
         }
-        Err(error) => (0, vec![format!("the database cannot be read: {}", crate::log::chain(&error))]),
+        Err(error) => (0, 0, vec![format!("the database cannot be read: {}", crate::log::chain(&error))]),
     };
     reasons.extend(troubles(&reading));
     Health {
@@ -94,7 +94,7 @@ fn health(gateway: &Gateway) -> Health {
         uptime_seconds: signs.started.elapsed().as_secs(),
         queue_depth,
         plugins_loaded: active.registry.entries().filter(|entry| active.may_run(&entry.name)).count(),
-        plugins_circuit_open: 0,
+        plugins_circuit_open,
         reasons,
     }
 }

@@ -22,7 +22,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("scheduler", &["config", "queue", "state"]),
     ("state", &[]),
     ("vitals", &[]),
-    ("webhook", &["active", "config", "plugin", "queue", "state"]),
+    ("webhook", &["active", "config", "plugin", "queue", "scheduler", "state"]),
 ];
 
 const LEAVES: &[&str] = &["clock", "command", "fault", "log", "vitals"];

@@ -41,6 +41,7 @@ CREATE TABLE job_queue (
   parent_job_id      TEXT,
   source_event_id    TEXT,
   hops               INTEGER NOT NULL CHECK (hops >= 0),
+  from_core          INTEGER NOT NULL DEFAULT 0 CHECK (from_core IN (0, 1)),  -- descends from a core event
   created_at         TEXT NOT NULL,
   started_at         TEXT,                  -- of the current or last attempt
   completed_at       TEXT,
@@ -63,6 +64,8 @@ CREATE INDEX job_queue_retry_set ON job_queue(retry_set_at) WHERE retry_set_at I
 -- Serial dispatch: the database itself refuses a second running job.
 CREATE UNIQUE INDEX job_queue_running ON job_queue(status) WHERE status = 'running';
 CREATE INDEX job_queue_polls ON job_queue(plugin) WHERE command = 'poll' AND status IN ('queued', 'running');
+-- While one of these waits, the plugin's other jobs are passed over.
+CREATE INDEX job_queue_init ON job_queue(plugin, seq) WHERE command = 'init' AND status = 'queued';
 CREATE INDEX job_queue_dedupe ON job_queue(plugin, command, dedupe_key, completed_at)
   WHERE status = 'succeeded' AND dedupe_key IS NOT NULL;
 CREATE INDEX job_queue_completed ON job_queue(completed_at) WHERE completed_at IS NOT NULL;
@@ -119,6 +122,34 @@ CREATE TABLE schedule (
   hash               TEXT NOT NULL,     -- of the schedule's settings: another hash, another next_run
   anchor             TEXT,              -- when the last run was enqueued or ended; NULL before the first
   next_run           TEXT               -- NULL while the plugin has no schedule
+) STRICT, WITHOUT ROWID;
+
+-- Of scheduled polls. Closed without `opened_at`; half open with a probe.
+CREATE TABLE circuit_breaker (
+  plugin             TEXT NOT NULL,
+  command            TEXT NOT NULL CHECK (command = 'poll'),
+  failures           INTEGER NOT NULL CHECK (failures >= 0),   -- jobs in a row that ended dead
+  opened_at          TEXT,
+  probe_job_id       TEXT,
+  reset_seq          INTEGER NOT NULL DEFAULT 0,                -- jobs up to this one do not count: an operator has reset it
+  PRIMARY KEY (plugin, command),
+  CHECK (probe_job_id IS NULL OR opened_at IS NOT NULL)
+) STRICT, WITHOUT ROWID;
+
+-- Of plugins that declare `init`.
+CREATE TABLE plugin_init (
+  plugin             TEXT PRIMARY KEY,
+  done_hash          TEXT,              -- manifest and configuration of the last success
+  started_hash       TEXT,              -- of the last attempt
+  failed_at          TEXT,              -- NULL unless the last one failed: the plugin is unhealthy
+  error              TEXT,
+  CHECK ((failed_at IS NULL) = (error IS NULL))
+) STRICT, WITHOUT ROWID;
+
+-- What an operator has paused: a plugin, or with an empty name the whole queue.
+CREATE TABLE pause (
+  plugin             TEXT PRIMARY KEY,
+  since              TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX schedule_next_run ON schedule(next_run) WHERE next_run IS NOT NULL;

@@ -1,0 +1,129 @@
+//! Core events: what the gateway itself has to say of an ended job, so that somebody can be called for help.
+
+use serde::Serialize;
+use serde_json::value::to_raw_value;
+use uuid::Uuid;
+
+use crate::active::Active;
+use crate::clock::Timestamp;
+use crate::command::Command;
+use crate::config::{BREAKER_CLOSED, BREAKER_OPENED, INIT_FAILED, JOB_DEAD};
+use crate::plugin::Event;
+use crate::queue::{self, Job, NewJob};
+use crate::router;
+use crate::scheduler::Consequence;
+use crate::state::{Error, Tx};
+
+/// What is told of a job that is dead.
+#[derive(Serialize)]
+struct JobDead<'a> {
+    job_id: Uuid,
+    plugin: &'a str,
+    command: &'static str,
+    submitted_by: String,
+    attempt: u32,
+    max_attempts: u32,
+    error: &'a str,
+}
+
+#[derive(Serialize)]
+struct BreakerOpened<'a> {
+    plugin: &'a str,
+    command: &'static str,
+    /// Jobs in a row that ended dead.
+    failures: u32,
+    error: &'a str,
+    /// No poll before this time.
+    no_poll_before: Timestamp,
+}
+
+#[derive(Serialize)]
+struct BreakerClosed<'a> {
+    plugin: &'a str,
+    command: &'static str,
+}
+
+#[derive(Serialize)]
+struct InitFailed<'a> {
+    job_id: Uuid,
+    plugin: &'a str,
+    error: &'a str,
+}
+
+/// Tells of a job that is dead with its attempt.
+pub(super) fn job_dead(tx: &Tx<'_>, active: &Active, job: &Job, error: &str, now: Timestamp) -> Result<(), Error> {
+    let told = JobDead {
+        job_id: job.id,
+        plugin: &job.plugin,
+        command: job.command.as_str(),
+        submitted_by: job.submitted_by.to_string(),
+        attempt: job.attempt,
+        max_attempts: job.max_attempts,
+        error,
+    };
+    emit(tx, active, JOB_DEAD, &told, job.id, job.from_core, now)
+}
+
+/// Tells of a job that was dead when it was entered; nothing if it was not.
+pub(super) fn stillborn(tx: &Tx<'_>, active: &Active, job: &NewJob, now: Timestamp) -> Result<(), Error> {
+    let Some(error) = &job.stillborn else { return Ok(()) };
+    let told = JobDead {
+        job_id: job.id,
+        plugin: &job.plugin,
+        command: job.command.as_str(),
+        submitted_by: job.submitted_by.to_string(),
+        attempt: 1,
+        max_attempts: job.max_attempts,
+        error,
+    };
+    emit(tx, active, JOB_DEAD, &told, job.id, job.from_core, now)
+}
+
+/// Tells what a job's end has meant for its plugin.
+pub(super) fn consequence(
+    tx: &Tx<'_>,
+    active: &Active,
+    job: &Job,
+    consequence: Consequence,
+    error: &str,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let (plugin, command) = (&job.plugin, Command::Poll.as_str());
+    match consequence {
+        Consequence::BreakerOpened { failures, reset_after } => {
+            let no_poll_before = now.after(reset_after);
+            let told = BreakerOpened { plugin, command, failures, error, no_poll_before };
+            emit(tx, active, BREAKER_OPENED, &told, job.id, job.from_core, now)
+        }
+        Consequence::BreakerClosed => {
+            emit(tx, active, BREAKER_CLOSED, &BreakerClosed { plugin, command }, job.id, job.from_core, now)
+        }
+        Consequence::InitFailed => {
+            let told = InitFailed { job_id: job.id, plugin, error };
+            emit(tx, active, INIT_FAILED, &told, job.id, job.from_core, now)
+        }
+    }
+}
+
+/// Puts what a core event causes on the queue, whatever its depth: each comes from one ended job, and causes no other.
+fn emit(
+    tx: &Tx<'_>,
+    active: &Active,
+    kind: &str,
+    payload: &impl Serialize,
+    cause: Uuid,
+    from_core: bool,
+    now: Timestamp,
+) -> Result<(), Error> {
+    if from_core {
+        tracing::debug!(event_type = kind, job_id = %cause, "no core event: its cause descends from one");
+        return Ok(());
+    }
+    let payload = to_raw_value(payload).expect("texts and numbers can be written as JSON");
+    let event = Event { kind: kind.to_owned(), payload, dedupe_key: None };
+    let max_attempts = |plugin: &str| active.max_attempts(plugin);
+    for job in router::route_core_event(active.routes(), &event, Some(cause), max_attempts, now) {
+        queue::enqueue_beyond_limit(tx, &job, now)?;
+    }
+    Ok(())
+}
