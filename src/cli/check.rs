@@ -57,13 +57,11 @@ pub(super) struct Failure {
 /// Reads the configuration, finds the plugins, and checks the one against the other.
 pub(super) fn load_active(config: Option<&Path>, variables: &Variables) -> Result<LoadedActive, CliError> {
     let Loaded { config, source } = config::load(&config::find(config)?, variables)?;
-    let mut warnings: Vec<String> = not_built(&config)
-        .map(|section| format!("{section}: configured, but this version does not act on it yet"))
-        .collect();
-    warnings.extend(router::cycles(&config.routes).into_iter().map(|cycle| {
+    let cycle = |cycle: Vec<&str>| {
         let steps = cycle.join("` -> `");
         format!("`routes`: `{steps}` is a cycle; it ends after {} hops if its plugins do not end it", router::MAX_HOPS)
-    }));
+    };
+    let mut warnings: Vec<String> = router::cycles(&config.routes).into_iter().map(cycle).collect();
     let registry = Registry::discover(Arc::new(config));
     let conflicts = registry.conflicts().into_iter();
     let problems: Vec<_> = conflicts
@@ -80,14 +78,6 @@ pub(super) fn load_active(config: Option<&Path>, variables: &Variables) -> Resul
         }
     }
     Ok(LoadedActive { active: Arc::new(Active::new(registry)), warnings, failures })
-}
-
-/// The sections of a configuration whose behaviour is still to come.
-fn not_built(config: &config::Config) -> impl Iterator<Item = &'static str> {
-    let breaker = config.plugins.values().any(|plugin| plugin.circuit_breaker != config::CircuitBreaker::default());
-    let core_events = config.routes.iter().any(|route| route.from == config::CORE_SOURCE);
-    let sections = [(breaker, "`plugins.<name>.circuit_breaker`"), (core_events, "`routes` from `ductile`")];
-    sections.into_iter().filter_map(|(configured, section)| configured.then_some(section))
 }
 
 fn config_path(parts: Vec<PathPart>) -> ConfigPath {

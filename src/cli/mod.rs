@@ -5,7 +5,9 @@ mod check;
 mod error;
 mod logs;
 mod output;
+mod pause;
 mod queue;
+mod reset;
 mod run;
 mod start;
 mod status;
@@ -50,8 +52,14 @@ enum Command {
     Run(run::Args),
     /// Check the configuration and every plugin, without running anything
     Check(check::Args),
-    /// Show the service, the queue's depth and every plugin
+    /// Show the service, the queue and every plugin; with --health ask the plugins how they are
     Status(status::Args),
+    /// Close a plugin's circuit breaker, so that it is polled again
+    Reset(reset::Args),
+    /// Start no more jobs of a plugin, or none at all
+    Pause(pause::Args),
+    /// Go on with what was paused
+    Resume(pause::Args),
     /// Show jobs: those that are queued or running, or others
     Queue(queue::Args),
     /// Show attempts: what ran, when, how it ended and what the plugin said
@@ -67,6 +75,9 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(args, config),
         Command::Check(args) => check::check(args, config),
         Command::Status(args) => status::status(args, config),
+        Command::Reset(args) => reset::reset(args, config),
+        Command::Pause(args) => pause::pause(args, config),
+        Command::Resume(args) => pause::resume(args, config),
         Command::Queue(args) => queue::queue(args, config),
         Command::Logs(args) => logs::logs(args, config),
     };

@@ -5,7 +5,7 @@ use std::fmt::Display;
 use std::io::{self, Write};
 
 use chrono::Local;
-use comfy_table::{ContentArrangement, Table, presets};
+use comfy_table::{ContentArrangement, Row, Table, presets};
 use serde::Serialize;
 
 use crate::clock::Timestamp;
@@ -28,7 +28,7 @@ pub(super) fn json(value: &impl Serialize) -> io::Result<()> {
 }
 
 /// Prints rows under their headings on stdout, nothing cut.
-pub(super) fn table<const N: usize>(head: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> io::Result<()> {
+pub(super) fn table(head: impl Into<Row>, rows: impl IntoIterator<Item = impl Into<Row>>) -> io::Result<()> {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(head);

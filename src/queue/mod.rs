@@ -12,6 +12,7 @@ mod job;
 pub mod list;
 mod log;
 mod retention;
+mod stats;
 mod store;
 
 pub use claim::{Claimed, adopt, claim, claim_one, due_since, next_retry};
@@ -20,8 +21,9 @@ pub use finish::{Attempted, Transition, bury, cancel, finish};
 pub use hold::{Pauses, pause, pauses, resume};
 pub use job::{Job, JobLogStatus, NewJob, Status, SubmittedBy};
 pub use retention::{Retention, any_expired, delete_expired};
+pub use stats::{Stats, stats};
 pub use store::{
-    QueuedInit, any_ready, any_retry_set_after, depth, init_runs, newest, outstanding, outstanding_polls,
+    QueuedInit, any_ready, any_retry_set_after, depth, init_runs, newest, oldest_ready, outstanding, outstanding_polls,
     pull_back_retries, queued_inits, queued_plugins,
 };
 

@@ -184,6 +184,15 @@ pub fn any_ready(connection: &Connection) -> Result<bool, Error> {
     Ok(connection.prepare_cached(OLDEST_QUEUED)?.exists([false])?)
 }
 
+/// When the first of the jobs that wait for nothing but their turn was enqueued.
+///
+/// # Errors
+/// When the database cannot be read.
+pub fn oldest_ready(connection: &Connection) -> Result<Option<Timestamp>, Error> {
+    let seq: Option<i64> = connection.prepare_cached(OLDEST_QUEUED)?.query_row([false], |row| row.get(0)).optional()?;
+    seq.map(|seq| created_at(connection, seq)).transpose()
+}
+
 /// How many jobs are queued, those that wait for a retry included.
 ///
 /// # Errors

@@ -322,7 +322,7 @@ fn the_database_refuses_what_the_state_machine_does_not_know() {
 #[test]
 fn every_hot_statement_finds_its_rows_by_an_index() {
     let queue = Queue::new();
-    let hot = store::HOT.iter().chain(log::HOT).chain(hold::HOT);
+    let hot = store::HOT.iter().chain(log::HOT).chain(hold::HOT).chain(&[stats::RECENT]);
     for sql in hot {
         let mut explain = queue.connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
         let parameters = explain.parameter_count();

@@ -30,13 +30,19 @@ pub(super) fn runnable(args: &Args, known: &[Published]) -> Result<u32, CliError
         return Err(CliError::Failed(format!("plugin `{name}` is not loaded: {error}")));
     }
     let command = args.command;
+    if command == Command::Health {
+        return Err(CliError::Usage(format!(
+            "`health` is asked for outside of the queue: `ductile status {name} --health`"
+        )));
+    }
     if !plugin.commands.iter().any(|declared| declared == command.as_str()) {
         let declared = plugin.commands.join(", ");
         return Err(CliError::Usage(format!(
             "plugin `{name}` has no command `{command}`; its manifest declares: {declared}"
         )));
     }
-    Ok(plugin.max_attempts)
+    // An init that fails is tried again by hand, or by the next start.
+    Ok(if command == Command::Init { 1 } else { plugin.max_attempts })
 }
 
 /// The JSON of `--payload`, checked.

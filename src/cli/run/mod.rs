@@ -18,7 +18,9 @@ use uuid::Uuid;
 use super::change::{attach, daemon};
 use super::check::load_active;
 use super::error::CliError;
+use super::pause::paused;
 use super::{output, runtime};
+use crate::active::Active;
 use crate::clock::Clock;
 use crate::command::Command;
 use crate::config::{self, Minimal, Variables};
@@ -26,6 +28,7 @@ use crate::daemon::{DaemonError, Owned, Signals};
 use crate::dispatch::{Dispatcher, Stop};
 use crate::queue::list::{self, Attempt};
 use crate::queue::{Job, Limits};
+use crate::scheduler;
 use crate::state::lock::{self, Holder, Role};
 use crate::state::{Reader, StateDir, publish};
 use job::{enqueue, new_job, payload, runnable};
@@ -45,7 +48,7 @@ Exit codes: 0 the attempt succeeded (or, with --detach, the job is on the queue)
 pub(super) struct Args {
     /// The plugin
     plugin: String,
-    /// What to ask of it: poll, handle, health or init
+    /// What to ask of it: poll, handle or init
     #[arg(long, value_name = "NAME", default_value = "poll")]
     command: Command,
     /// The event's payload for `handle`: JSON, @FILE, or - for standard input [default: {}]
@@ -113,6 +116,9 @@ async fn with_daemon(
     holder
         .wake()
         .map_err(|error| CliError::Failed(format!("job {id} is queued, but the daemon was not woken: {error}")))?;
+    if let Some(paused) = paused(&reader, &args.plugin)? {
+        output::message(format_args!("job {id} waits: {paused}"));
+    }
     if args.detach {
         output::line(&id.to_string())?;
         return Ok(ExitCode::SUCCESS);
@@ -146,6 +152,12 @@ async fn alone(
     let max_attempts = runnable(args, &published)?;
     let (clock, mut rng) = (Clock::System, StdRng::from_rng(&mut rand::rng()));
     let owned = Owned::take(&active, Role::Run, &clock, &mut rng).await?;
+    if !args.detach
+        && let Some(reason) = held(&owned.db.reader()?, &active, args)?
+    {
+        owned.db.close().await;
+        return Err(CliError::Failed(reason));
+    }
     let job = new_job(args, payload, max_attempts);
     let id = job.id;
     if let Some(existing) = enqueue(&owned.db, job, active.limits).await? {
@@ -201,6 +213,22 @@ async fn alone(
         _ => output::message(format_args!("{children} routed jobs wait on the queue until `ductile start`")),
     }
     Ok(code)
+}
+
+/// Why the job may not be run out of its turn.
+fn held(reader: &Reader, active: &Active, args: &Args) -> Result<Option<String>, CliError> {
+    let name = &args.plugin;
+    if let Some(paused) = paused(reader, name)? {
+        return Ok(Some(format!("nothing was added: {paused}")));
+    }
+    let Some(Some(hash)) = active.plans.inits.get(name) else { return Ok(None) };
+    if args.command == Command::Init || scheduler::is_initialized(reader, name, hash)? {
+        return Ok(None);
+    }
+    Ok(Some(format!(
+        "the init of plugin `{name}` has not succeeded with its present manifest and configuration; \
+         first: `ductile run {name} --command init`"
+    )))
 }
 
 /// How often the database is looked at for the job's end.

@@ -108,7 +108,7 @@ CREATE TABLE job_log (
 ) STRICT;
 
 CREATE INDEX job_log_completed ON job_log(completed_at);
-CREATE INDEX job_log_plugin ON job_log(plugin, id);
+CREATE INDEX job_log_plugin ON job_log(plugin, id, completed_at, status, duration_ms);
 CREATE INDEX job_log_failed ON job_log(id) WHERE status != 'succeeded';
 
 CREATE TABLE plugin_state (

@@ -1,0 +1,161 @@
+//! `ductile status`.
+
+mod health;
+mod print;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::error::CliError;
+use super::pause::not_configured;
+use super::{open_reader, output};
+use crate::clock::{Clock, Timestamp};
+use crate::queue::list::{self, Counts, Filter};
+use crate::queue::{self, Job, JobLogStatus, Pauses, Stats};
+use crate::scheduler::{self, BreakerState, Unhealthy};
+use crate::state::Reader;
+use crate::state::lock::{self, Role};
+use crate::state::publish::{self, Published, Service};
+use health::Health;
+
+/// What the numbers of a plugin are about.
+const LATELY: Duration = Duration::from_secs(24 * 3600);
+
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "RATE and P50/P95 are of the attempts of the last 24 hours. --health runs the command `health` of every \
+loaded plugin that declares it, right here and at once; it reads the whole configuration, secrets too.
+
+Exit codes: 0, or with --health 1 when a plugin is not well."
+)]
+pub(super) struct Args {
+    /// Just this plugin, with all there is to know of it
+    plugin: Option<String>,
+    /// Ask the plugins that declare `health` how they are
+    #[arg(long)]
+    health: bool,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Status {
+    /// Whether a daemon runs with this state dir now.
+    running: bool,
+    /// The process that holds the state dir, a daemon or a `ductile run`.
+    holder_pid: Option<i32>,
+    service: Service,
+    state_path: String,
+    queue: Queue,
+    plugins: Vec<PluginStatus>,
+}
+
+#[derive(Serialize)]
+struct Queue {
+    #[serde(flatten)]
+    counts: Counts,
+    paused_since: Option<Timestamp>,
+    /// When the first of the jobs that wait for nothing but their turn was enqueued.
+    oldest_waits_since: Option<Timestamp>,
+    running_job: Option<Job>,
+}
+
+#[derive(Serialize)]
+struct PluginStatus {
+    #[serde(flatten)]
+    published: Published,
+    paused_since: Option<Timestamp>,
+    /// Set when its `init` has failed.
+    unhealthy: Option<Unhealthy>,
+    last_run_at: Option<Timestamp>,
+    last_status: Option<String>,
+    last_error: Option<String>,
+    next_run: Option<Timestamp>,
+    breaker: Breaker,
+    last_24h: Option<Stats>,
+    /// Only when it was asked for, and the plugin declares `health`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    health: Option<Health>,
+}
+
+#[derive(Serialize)]
+struct Breaker {
+    state: BreakerState,
+    /// Polls in a row that ended dead.
+    failures: u32,
+    opened_at: Option<Timestamp>,
+}
+
+pub(super) fn status(args: Args, config: Option<&Path>) -> Result<ExitCode, CliError> {
+    let (minimal, reader) = open_reader(config)?;
+    let holder = lock::holder(minimal.state_path.parent().unwrap_or(Path::new("/")))?;
+    let only = args.plugin.as_deref();
+    let published = published(&reader, only)?;
+    let mut health = if args.health { health::ask(config, &reader, only)? } else { BTreeMap::new() };
+    let well = health.values().all(|health| health.ok);
+    let pauses = queue::pauses(&reader)?;
+    let plugins = published.into_iter().map(|plugin| {
+        let health = health.remove(&plugin.name);
+        plugin_status(&reader, plugin, &pauses, health)
+    });
+    let status = Status {
+        running: holder.is_some_and(|holder| holder.role == Role::Start),
+        holder_pid: holder.map(|holder| holder.pid),
+        service: publish::service(&reader)?,
+        state_path: minimal.state_path.display().to_string(),
+        plugins: plugins.collect::<Result<_, _>>()?,
+        queue: queue(&reader, &pauses)?,
+    };
+    match only {
+        _ if args.json => output::json(&status)?,
+        Some(_) => print::plugin(&status, args.health)?,
+        None => print::all(&status, args.health)?,
+    }
+    Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn published(reader: &Reader, only: Option<&str>) -> Result<Vec<Published>, CliError> {
+    let mut all = publish::all_plugins(reader)?;
+    let Some(only) = only else { return Ok(all) };
+    let names: Vec<_> = all.iter().map(|plugin| plugin.name.clone()).collect();
+    all.retain(|plugin| plugin.name == only);
+    if all.is_empty() { Err(not_configured(&format!("plugin `{only}`"), &names)) } else { Ok(all) }
+}
+
+fn plugin_status(
+    reader: &Reader,
+    published: Published,
+    pauses: &Pauses,
+    health: Option<Health>,
+) -> Result<PluginStatus, CliError> {
+    let name = &published.name;
+    let last = list::log(reader, Some(name), false, 1)?.pop();
+    let breaker = scheduler::breaker_of(reader, name)?;
+    Ok(PluginStatus {
+        paused_since: pauses.plugins.get(name).copied(),
+        unhealthy: scheduler::unhealthy(reader, name)?,
+        next_run: scheduler::next_run_of(reader, name)?,
+        last_run_at: last.as_ref().map(|last| last.completed_at),
+        last_status: last.as_ref().map(|last| last.status.to_string()),
+        last_error: last.filter(|last| last.status != JobLogStatus::Succeeded).and_then(|last| last.error),
+        breaker: Breaker { state: breaker.state(), failures: breaker.failures, opened_at: breaker.opened_at },
+        last_24h: queue::stats(reader, name, Clock::System.now().before(LATELY))?,
+        health,
+        published,
+    })
+}
+
+fn queue(reader: &Reader, pauses: &Pauses) -> Result<Queue, CliError> {
+    let running = Filter { statuses: vec![queue::Status::Running], plugin: None, limit: 1 };
+    Ok(Queue {
+        counts: list::counts(reader)?,
+        paused_since: pauses.queue,
+        oldest_waits_since: queue::oldest_ready(reader)?,
+        running_job: list::jobs(reader, &running)?.pop(),
+    })
+}
