@@ -31,6 +31,9 @@ fn within(plan: Plan, start: &str, end: &str) -> Plan {
     Plan { schedule, ..plan }
 }
 
+mod breaker;
+mod init;
+
 /// A scheduler over a database in memory, with a clock that the test moves.
 struct World {
     connection: Connection,
@@ -66,6 +69,20 @@ impl World {
             let ended = Ended { job: claimed.job(), transition, interrupted: false };
             settled(&tx, ended, &self.plans, &self.zone, self.now, &mut self.rng).unwrap();
         }
+    }
+
+    /// Ends the next job of the queue like this; also what runs already.
+    fn end_next(&mut self, transition: &Transition, interrupted: bool) -> Option<Consequence> {
+        let tx = Tx::over(&self.connection);
+        let claimed = queue::adopt(&tx).unwrap().or_else(|| queue::claim(&tx, self.now, |_| true).unwrap());
+        let claimed = claimed.expect("a job is due");
+        queue::finish(&tx, &claimed, transition, &Attempted::default(), self.now).unwrap();
+        let ended = Ended { job: claimed.job(), transition, interrupted };
+        settled(&tx, ended, &self.plans, &self.zone, self.now, &mut self.rng).unwrap()
+    }
+
+    fn after(&mut self, duration: Duration) {
+        self.now = self.now.after(duration);
     }
 
     fn row(&self, plugin: &str) -> Scheduled {
