@@ -7,7 +7,7 @@ use super::error::CliError;
 use super::logs::of_plugin;
 use super::{open_reader, output};
 use crate::queue::list::{self, Filter};
-use crate::queue::{Job, Status};
+use crate::queue::{Job, Status, pauses};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Jobs are shown in the order of the queue, which is the order in which they were submitted.")]
@@ -38,6 +38,13 @@ pub(super) fn queue(args: Args, config: Option<&Path>) -> Result<ExitCode, CliEr
     };
     let filter = Filter { statuses, plugin: args.plugin, limit: args.limit };
     let jobs = list::jobs(&reader, &filter)?;
+    let pauses = pauses(&reader)?;
+    if pauses.queue.is_some() {
+        output::message("the queue is paused: `ductile resume` goes on");
+    } else if !pauses.plugins.is_empty() {
+        let names: Vec<_> = pauses.plugins.keys().map(String::as_str).collect();
+        output::message(format_args!("paused plugins: {}", names.join(", ")));
+    }
     if args.json {
         output::json(&jobs)?;
     } else if jobs.is_empty() {

@@ -1,5 +1,6 @@
 //! Every crash point is walked: a process aborts there, and whatever runs next makes good what it left.
 
+mod alarm;
 mod chain;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -5,14 +5,17 @@
 mod by_hand;
 mod by_others;
 mod cli;
+mod core_events;
 mod cost;
 mod crash;
 #[cfg(feature = "fault-injection")]
 mod crash_walk;
 mod disk_full;
 mod hostile;
+mod init;
 mod limits;
 mod lock;
+mod pause;
 mod plugins;
 #[cfg(feature = "fault-injection")]
 mod power_loss;
@@ -20,6 +23,8 @@ mod refusal;
 mod run;
 mod schedule;
 mod shutdown;
+mod status;
+mod storm;
 mod support;
 mod tidy;
 mod timeout;

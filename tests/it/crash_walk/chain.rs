@@ -3,13 +3,13 @@
 use super::{COUNTING, CRASH_POINT, HIT, TWO_HITS, aborted, assert_settled_once, each_at_once, stop};
 use crate::support::{Daemon, Plugin, Process, Site, delivery, exchange};
 
-const CRASH_AFTER: &str = "DUCTILE_CRASH_AFTER";
+pub(super) const CRASH_AFTER: &str = "DUCTILE_CRASH_AFTER";
 
 /// The plugins of the jobs, in the order in which they run: `a` has two children, each of which has one.
 const ORDER: [&str; 5] = ["a", "b", "b", "c", "c"];
 
 /// What every job passes. The first one is claimed by itself, each other one as its predecessor is settled.
-const STEPS: [&str; 8] = [
+pub(super) const STEPS: [&str; 8] = [
     "spawn.before",
     "spawn.after",
     "group.before_kill",
