@@ -2,6 +2,9 @@
 //!
 //! It never changes; a reload replaces the whole of it, and a job keeps the one it was claimed under.
 
+mod changes;
+mod load;
+
 use std::collections::BTreeSet;
 
 use crate::command::Command;
@@ -10,6 +13,9 @@ use crate::plugin::Registry;
 use crate::queue::{Limits, Retention};
 use crate::scheduler::{Plan, Plans};
 use crate::state::publish::Published;
+
+pub use changes::changes;
+pub use load::{Failure, LoadedActive, load};
 
 /// One configuration with its plugins.
 #[derive(Debug)]
@@ -43,14 +49,29 @@ impl Active {
     /// The routes whose target is enabled: a disabled plugin gets no new jobs.
     pub fn routes(&self) -> impl Iterator<Item = &Route> + Clone {
         let config = self.registry.config();
-        config.routes.iter().filter(|route| config.plugins.get(&route.to).is_some_and(|plugin| plugin.enabled))
+        config.routes.iter().filter(|route| self.is_enabled(&route.to))
     }
 
     /// The endpoint with this path, if its plugin is enabled.
     pub fn endpoint(&self, path: &str) -> Option<&Endpoint> {
         let config = self.registry.config();
         let endpoint = config.webhooks.as_ref()?.endpoints.iter().find(|endpoint| endpoint.path == path)?;
-        config.plugins.get(&endpoint.plugin).is_some_and(|plugin| plugin.enabled).then_some(endpoint)
+        self.is_enabled(&endpoint.plugin).then_some(endpoint)
+    }
+
+    /// Whether new jobs of this plugin are taken.
+    pub fn is_enabled(&self, plugin: &str) -> bool {
+        self.registry.config().plugins.get(plugin).is_some_and(|plugin| plugin.enabled)
+    }
+
+    /// Why jobs of this plugin are not kept; `None` when they are.
+    pub fn absent(&self, plugin: &str) -> Option<String> {
+        let state = match self.registry.config().plugins.get(plugin) {
+            Some(plugin) if plugin.enabled => return None,
+            Some(_) => "disabled",
+            None => "not configured any more",
+        };
+        Some(format!("plugin `{plugin}` is {state}"))
     }
 
     /// The plugins whose jobs are kept, loaded or not.

@@ -33,6 +33,8 @@ pub const POINTS: &[&str] = &[
     "response.read",
     "settle.uncommitted",
     "settle.committed",
+    "reload.uncommitted",
+    "reload.committed",
     "stop.uncommitted",
     "stop.committed",
 ];

@@ -6,6 +6,7 @@
 use std::any::Any;
 use std::fmt::{self, Write};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::Value;
 use tracing::field::{Field, Visit};
@@ -17,6 +18,7 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::reload;
 
 use crate::clock::Clock;
 use crate::config::{LogFormat, LogLevel};
@@ -26,18 +28,19 @@ use crate::config::{LogFormat, LogLevel};
 const MOST_WAITING: usize = 10_000;
 
 static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
+static SET_LEVEL: OnceLock<Box<dyn Fn(LogLevel) -> bool + Send + Sync>> = OnceLock::new();
+static AS_TEXT: AtomicBool = AtomicBool::new(false);
 
 /// Starts logging to stdout, through a thread of its own. Panics of any thread are logged too. What still waits is
 /// written when the guard is dropped. Only the first call has an effect.
 pub fn start(level: LogLevel, format: LogFormat) -> WorkerGuard {
     let (out, guard) = NonBlockingBuilder::default().buffered_lines_limit(MOST_WAITING).finish(std::io::stdout());
     let _ = DROPPED.set(out.error_counter());
-    let subscriber = tracing_subscriber::fmt()
-        .log_internal_errors(false)
-        .with_max_level(filter(level))
-        .event_format(Line(format))
-        .with_writer(out)
-        .finish();
+    set_format(format);
+    let (level, handle) = reload::Layer::new(filter(level));
+    let _ = SET_LEVEL.set(Box::new(move |level| handle.reload(filter(level)).is_ok()));
+    let lines = tracing_subscriber::fmt::layer().log_internal_errors(false).event_format(Line(None)).with_writer(out);
+    let subscriber = tracing_subscriber::registry().with(level).with(lines);
     if tracing::subscriber::set_global_default(subscriber).is_ok() {
         std::panic::set_hook(Box::new(|panic| {
             let place = panic.location().map(ToString::to_string);
@@ -48,12 +51,24 @@ pub fn start(level: LogLevel, format: LogFormat) -> WorkerGuard {
     guard
 }
 
+/// What is logged from now on, and how.
+pub fn set(level: LogLevel, format: LogFormat) {
+    set_format(format);
+    if !SET_LEVEL.get().is_some_and(|set_level| set_level(level)) {
+        tracing::warn!("the log's level was not changed");
+    }
+}
+
+fn set_format(format: LogFormat) {
+    AS_TEXT.store(format == LogFormat::Text, Ordering::Relaxed);
+}
+
 /// Starts logging warnings to stderr as text, for commands whose stdout is their result. The dispatcher is silent: the
 /// command itself says how its job has gone.
 pub fn start_on_stderr() {
     let subscriber = tracing_subscriber::fmt()
         .with_max_level(LevelFilter::WARN)
-        .event_format(Line(LogFormat::Text))
+        .event_format(Line(Some(LogFormat::Text)))
         .with_writer(std::io::stderr)
         .finish()
         .with(
@@ -94,7 +109,8 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-struct Line(LogFormat);
+/// With `None` the format can be set while it is in use.
+struct Line(Option<LogFormat>);
 
 impl<S, N> FormatEvent<S, N> for Line
 where
@@ -104,9 +120,13 @@ where
     fn format_event(&self, _: &FmtContext<'_, S, N>, mut out: Writer<'_>, event: &Event<'_>) -> fmt::Result {
         let mut fields = Fields::default();
         event.record(&mut fields);
-        match self.0 {
-            LogFormat::Json => fields.write_json(&mut out, event.metadata()),
-            LogFormat::Text => fields.write_text(&mut out, event.metadata()),
+        let as_text = match self.0 {
+            Some(format) => format == LogFormat::Text,
+            None => AS_TEXT.load(Ordering::Relaxed),
+        };
+        match as_text {
+            false => fields.write_json(&mut out, event.metadata()),
+            true => fields.write_text(&mut out, event.metadata()),
         }
     }
 }

@@ -7,6 +7,7 @@ mod logs;
 mod output;
 mod pause;
 mod queue;
+mod reload;
 mod reset;
 mod run;
 mod start;
@@ -54,6 +55,8 @@ enum Command {
     Check(check::Args),
     /// Show the service, the queue and every plugin; with --health ask the plugins how they are
     Status(status::Args),
+    /// Have the daemon read its configuration again, and say what has changed
+    Reload(reload::Args),
     /// Close a plugin's circuit breaker, so that it is polled again
     Reset(reset::Args),
     /// Start no more jobs of a plugin, or none at all
@@ -75,6 +78,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(args, config),
         Command::Check(args) => check::check(args, config),
         Command::Status(args) => status::status(args, config),
+        Command::Reload(args) => reload::reload(args, config),
         Command::Reset(args) => reset::reset(args, config),
         Command::Pause(args) => pause::pause(args, config),
         Command::Resume(args) => pause::resume(args, config),

@@ -64,7 +64,7 @@ pub struct Config {
 }
 
 /// `service`: the gateway itself.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Service {
     pub name: String,
     pub tick_interval: Duration,
@@ -100,7 +100,7 @@ pub enum LogFormat {
 }
 
 /// `plugins.<name>`. Of a disabled plugin only the structure was checked: its `${...}` were not replaced.
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 pub struct PluginConfig {
     pub enabled: bool,
     pub schedule: Option<Schedule>,
@@ -218,14 +218,14 @@ impl Default for CircuitBreaker {
 pub const HEALTH_PATH: &str = "/healthz";
 
 /// `webhooks`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Webhooks {
     pub listen: std::net::SocketAddr,
     pub endpoints: Vec<Endpoint>,
 }
 
 /// One of `webhooks.endpoints`.
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 pub struct Endpoint {
     /// Literal, starting with `/`; unique; never `/healthz`.
     pub path: String,

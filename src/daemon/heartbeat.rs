@@ -6,7 +6,7 @@ use chrono::Local;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::sync::{Notify, watch};
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use crate::active::Active;
@@ -43,12 +43,16 @@ impl Heartbeat {
     /// # Errors
     /// When somebody has taken the lock or the database away.
     pub(super) async fn run(mut self) -> Result<(), DaemonError> {
-        let mut interval = tokio::time::interval(self.active.borrow().registry.config().service.tick_interval);
-        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut interval = self.interval();
         let stop = self.stop.clone();
         loop {
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
+                Ok(()) = self.active.changed() => {
+                    // The first tick comes at once: what is new may be due.
+                    interval = self.interval();
+                    continue;
+                }
                 _ = interval.tick() => {}
             }
             self.owned.check()?;
@@ -59,6 +63,13 @@ impl Heartbeat {
                 tracing::error!(error = log::chain(&error), "tick failed, the next one will try again");
             }
         }
+    }
+
+    fn interval(&mut self) -> Interval {
+        let mut interval =
+            tokio::time::interval(self.active.borrow_and_update().registry.config().service.tick_interval);
+        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        interval
     }
 
     fn report_dropped_lines(&mut self) {
@@ -75,14 +86,16 @@ impl Heartbeat {
         if self.db.health().failed {
             self.db.write(publish::probe).await?;
         }
-        let active = Arc::clone(&self.active.borrow_and_update());
+        let active = Arc::clone(&self.active.borrow());
         let (now, seed) = (self.clock.now(), self.rng.random());
         if !self.anything_to_do(&active, now)? {
             return Ok(());
         }
         let (ticked, ready, expired) = {
-            let active = Arc::clone(&active);
+            let in_force = self.active.clone();
             let tick = move |tx: &Tx<'_>| {
+                // A reload may have been written since.
+                let active = Arc::clone(&in_force.borrow());
                 let mut rng = StdRng::seed_from_u64(seed);
                 let ticked = scheduler::tick(tx, &active.plans, active.limits, &Local, now, &mut rng)?;
                 // A producer can die between its commit and its signal to us.

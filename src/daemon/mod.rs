@@ -1,16 +1,15 @@
 //! The composition root: brings the parts up in order, joins them, and takes them down in order.
 
 mod heartbeat;
+mod reload;
 mod signals;
 
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
 
-use chrono::Local;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::sync::{Notify, watch};
@@ -27,8 +26,8 @@ use crate::state::lock::{Lock, LockError, Role};
 use crate::state::{Db, DirError, Error, OpenError, StateDir, Tx, publish};
 use crate::vitals::Vitals;
 use crate::webhook::{Budget, Gateway, Server};
-use crate::{queue, scheduler};
 use heartbeat::Heartbeat;
+use reload::{Reloader, activate, published};
 pub use signals::Signals;
 
 /// Why a state dir could not be taken into use, or why the daemon ended.
@@ -143,7 +142,7 @@ impl Daemon {
         let wake = Arc::new(Notify::new());
         let stop = Stop::default();
         let vitals = Arc::new(Vitals::default());
-        let (_active_sender, active) = watch::channel(Arc::clone(&self.active));
+        let (in_force, active) = watch::channel(Arc::clone(&self.active));
         let heartbeat = Heartbeat {
             owned: Arc::clone(&owned),
             db: db.clone(),
@@ -164,6 +163,13 @@ impl Daemon {
             wake: Arc::clone(&wake),
             vitals: Arc::clone(&vitals),
             budget: Budget::default(),
+        };
+        let mut reloader = Reloader {
+            db: db.clone(),
+            active: in_force,
+            clock: self.clock.clone(),
+            rng: StdRng::from_rng(&mut self.rng),
+            wake: Arc::clone(&wake),
         };
         let dispatcher = Dispatcher {
             db: db.clone(),
@@ -198,7 +204,7 @@ impl Daemon {
         tasks.spawn(heartbeat.run());
         tasks.spawn(async { Ok(dispatcher.run().await?) });
         let mut result = Ok(());
-        let mut signals = pin!(self.signals.watch(&stop, &wake, config.service.shutdown_grace));
+        let mut signals = pin!(self.signals.watch(&stop, &wake, &mut reloader));
         let mut watching = true;
         while !tasks.is_empty() {
             tokio::select! {
@@ -235,16 +241,11 @@ impl Daemon {
     /// What has to be in the database before anything runs: who we are, the plugins, the schedules.
     async fn prepare(&mut self, db: &Db, listen: Option<SocketAddr>) -> Result<(), Error> {
         let now = self.clock.now();
-        let config = self.active.registry.config();
         let started = publish::Started {
-            name: config.service.name.clone(),
             pid: std::process::id(),
             at: now,
-            config_path: config.path.display().to_string(),
-            config_hash: config.hash.clone(),
             listen: listen.map(|address| address.to_string()),
-            dedupe_ttl: config.service.dedupe_ttl,
-            max_queue_depth: config.service.max_queue_depth,
+            in_force: published(&self.active),
         };
         let (active, seed) = (Arc::clone(&self.active), self.rng.random());
         let start = move |tx: &Tx<'_>| {
@@ -257,25 +258,6 @@ impl Daemon {
         crash_point!("start.committed");
         Ok(())
     }
-}
-
-/// Makes a configuration the one in force: its plugins published, its schedules and inits set, the jobs of plugins that it does
-/// not have (or has disabled) ended.
-fn activate(tx: &Tx<'_>, active: &Active, now: Timestamp, rng: &mut StdRng) -> Result<(), Error> {
-    publish::plugins(tx, &active.published())?;
-    scheduler::sync(tx, &active.plans, &Local, now, rng)?;
-    let enabled: BTreeSet<&str> = active.enabled();
-    for plugin in queue::queued_plugins(tx)? {
-        if enabled.contains(plugin.as_str()) {
-            continue;
-        }
-        let configured = active.registry.config().plugins.contains_key(&plugin);
-        let state = if configured { "disabled" } else { "not configured any more" };
-        let reason = format!("plugin `{plugin}` is {state}");
-        let buried = queue::bury(tx, &plugin, &reason, now)?;
-        tracing::warn!(plugin, buried, reason, "queued jobs are dead");
-    }
-    Ok(())
 }
 
 type Tasks = JoinSet<Result<(), DaemonError>>;

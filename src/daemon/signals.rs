@@ -1,11 +1,11 @@
 //! What each signal means to the daemon.
 
 use std::io;
-use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 
+use super::reload::Reloader;
 use crate::dispatch::Stop;
 
 /// The installed handlers. Made before the lock is taken, so that no signal to its holder is lost or fatal.
@@ -31,19 +31,18 @@ impl Signals {
         })
     }
 
-    /// Acts on signals until the job in flight has been told to end: SIGUSR1 wakes the dispatcher; SIGTERM and SIGINT
-    /// stop claiming, give the job in flight `grace`, then stop it; a second one does not wait.
-    pub(super) async fn watch(&mut self, stop: &Stop, wake: &Notify, grace: Duration) {
+    /// Acts on signals until the job in flight has been told to end: SIGUSR1 wakes the dispatcher; SIGHUP reloads; SIGTERM
+    /// and SIGINT stop claiming, give the job in flight `service.shutdown_grace`, then stop it; a second one does not wait.
+    pub(super) async fn watch(&mut self, stop: &Stop, wake: &Notify, reloader: &mut Reloader) {
         loop {
             tokio::select! {
                 _ = self.wake.recv() => wake.notify_one(),
-                _ = self.hangup.recv() => {
-                    tracing::warn!("SIGHUP: this version cannot reload; restart it to use a changed configuration");
-                }
+                _ = self.hangup.recv() => reloader.reload().await,
                 _ = self.terminate.recv() => break,
                 _ = self.interrupt.recv() => break,
             }
         }
+        let grace = reloader.active.borrow().registry.config().service.shutdown_grace;
         tracing::info!(grace_ms = grace.as_millis() as u64, "stopping; a job in flight may end first");
         stop.claiming.cancel();
         tokio::select! {

@@ -261,14 +261,16 @@ impl Dispatcher {
         settlement: &Arc<Settlement>,
         claim_next: bool,
     ) -> Result<(Settled, Option<Box<Work>>), Error> {
-        let (active, stop, clock) = (&self.active, &self.stop, &self.clock);
+        let (in_force, stop, clock) = (&self.active, &self.stop, &self.clock);
         let work = || {
-            let settlement = Arc::clone(settlement);
-            let next = (claim_next && !stop.claiming.is_cancelled()).then(|| Arc::clone(&active.borrow()));
+            let (settlement, in_force) = (Arc::clone(settlement), in_force.clone());
+            let claim_next = claim_next && !stop.claiming.is_cancelled();
             let now = clock.now();
             move |tx: &Tx<'_>| {
-                let settled = settlement.write(tx)?;
-                let taken = next.map(|active| take(tx, active, now)).transpose()?;
+                // A reload may have been written since the job was claimed.
+                let newest = Arc::clone(&in_force.borrow());
+                let settled = settlement.write(tx, &newest)?;
+                let taken = claim_next.then(|| take(tx, newest, now)).transpose()?;
                 crash_point!("settle.uncommitted");
                 Ok((settled, taken))
             }

@@ -18,7 +18,7 @@ use super::settle::Settlement;
 use crate::active::Active;
 use crate::clock::Timestamp;
 use crate::command::Command;
-use crate::config::{Config, LogFormat, LogLevel, Retry, Service};
+use crate::config::{Config, LogFormat, LogLevel, PluginConfig, Retry, Service};
 use crate::plugin::{Effects, Registry};
 use crate::queue::{self, Attempted, Claimed, Enqueued, NewJob, Retention, SubmittedBy, Transition};
 use crate::state::{Error, Text, Tx, in_memory};
@@ -33,7 +33,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 const DEDUPE_TTL: Duration = DAY;
 const LOG_RETENTION: Duration = Duration::from_secs(2 * 86_400);
 const QUEUE_RETENTION: Duration = Duration::from_secs(3 * 86_400);
-/// The default, as no plugin is configured.
+/// The default, as the plugins have no settings.
 const BACKOFF_BASE: Duration = Duration::from_secs(30);
 
 /// A job as the specification sees it.
@@ -192,7 +192,7 @@ impl World {
             draw,
         };
         let tx = Tx::over(&self.connection);
-        settlement.write(&tx).unwrap();
+        settlement.write(&tx, &self.active).unwrap();
         let again = queue::finish(&tx, &settlement.claimed, &Transition::Succeeded, &Attempted::default(), self.now);
         assert!(matches!(again, Err(Error::Conflict(_))), "an attempt is ended once");
         match outcome {
@@ -360,7 +360,7 @@ fn active() -> Arc<Active> {
         service,
         state_path: none.join("ductile.db"),
         plugins_dir: none,
-        plugins: BTreeMap::new(),
+        plugins: PLUGINS.map(|name| (name.to_owned(), PluginConfig::default())).into(),
         webhooks: None,
         routes: Vec::new(),
     };

@@ -35,7 +35,7 @@ pub fn recover(tx: &Tx<'_>, active: &Arc<Active>, now: Timestamp, rng: &mut StdR
             seed: rng.random(),
             draw: 0.0,
         };
-        let transition = settlement.write(tx)?.transition;
+        let transition = settlement.write(tx, active)?.transition;
         let job = settlement.claimed.job();
         let (plugin, job_id, attempt) = (&job.plugin, job.id, job.attempt);
         let again = matches!(transition, Transition::Retry { .. });

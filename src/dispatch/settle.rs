@@ -1,5 +1,6 @@
 //! Settling an attempt: everything it changes, in one transaction.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,10 +46,10 @@ pub(super) struct Settled {
 }
 
 impl Settlement {
-    /// Writes everything. What the attempt led to.
-    pub(super) fn write(&self, tx: &Tx<'_>) -> Result<Settled, Error> {
+    /// Writes everything, on a queue that takes jobs by the `newest` configuration. What the attempt led to.
+    pub(super) fn write(&self, tx: &Tx<'_>, newest: &Active) -> Result<Settled, Error> {
         let job = self.claimed.job();
-        let ended = self.apply_effects(tx)?.unwrap_or_else(|| self.ended.clone());
+        let ended = self.apply_effects(tx, newest)?.unwrap_or_else(|| self.ended.clone());
         let interrupted = ended == Ended::Orphaned;
         let transition = decide(job, ended, self.backoff_base(), self.now, self.draw);
         queue::finish(tx, &self.claimed, &transition, &self.attempted, self.now)?;
@@ -57,6 +58,9 @@ impl Settlement {
         let plans = &self.active.plans;
         let consequence = scheduler::settled(tx, ended, plans, &Local, self.now, &mut rng)?;
         self.raise_alarms(tx, &transition, consequence)?;
+        if let Some(reason) = newest.absent(&job.plugin) {
+            queue::cancel(tx, job.id, &reason, self.now)?;
+        }
         Ok(Settled { transition, consequence })
     }
 
@@ -84,7 +88,7 @@ impl Settlement {
     }
 
     /// Writes children and state of a success. Some failure when they do not fit: then neither was written.
-    fn apply_effects(&self, tx: &Tx<'_>) -> Result<Option<Ended>, Error> {
+    fn apply_effects(&self, tx: &Tx<'_>, newest: &Active) -> Result<Option<Ended>, Error> {
         let Some(effects) = &self.effects else { return Ok(None) };
         let failed = |error: String| Ok(Some(Ended::Failed { error, retryable: true }));
         let mut merged = None;
@@ -94,8 +98,15 @@ impl Settlement {
                 return failed(format!("the plugin's state would be larger than {STATE_LIMIT} bytes"));
             }
         }
-        let limits = self.active.limits;
-        match queue::enqueue_children(tx, &self.children, limits, self.now)? {
+        let limits = newest.limits;
+        let absent = |child: &NewJob| child.stillborn.is_none().then(|| newest.absent(&child.plugin)).flatten();
+        let mut children = Cow::Borrowed(&self.children);
+        if self.children.iter().any(|child| absent(child).is_some()) {
+            for child in children.to_mut() {
+                child.stillborn = absent(child).or(child.stillborn.take());
+            }
+        }
+        match queue::enqueue_children(tx, &children, limits, self.now)? {
             Children::Inserted(children) => {
                 for child in children {
                     alarm::stillborn(tx, &self.active, child, self.now)?;

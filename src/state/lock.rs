@@ -143,8 +143,20 @@ impl Holder {
     /// # Errors
     /// When the signal may not be sent.
     pub fn wake(&self) -> io::Result<()> {
+        self.signal(Signal::SIGUSR1)
+    }
+
+    /// Asks the daemon to read its configuration again. Nothing happens when the holder is not a daemon.
+    ///
+    /// # Errors
+    /// When the signal may not be sent.
+    pub fn reload(&self) -> io::Result<()> {
+        self.signal(Signal::SIGHUP)
+    }
+
+    fn signal(&self, signal: Signal) -> io::Result<()> {
         if self.is_daemon() {
-            kill(Pid::from_raw(self.pid), Signal::SIGUSR1)?;
+            kill(Pid::from_raw(self.pid), signal)?;
         }
         Ok(())
     }

@@ -25,20 +25,40 @@ pub struct Service {
     pub config_hash: Option<String>,
     /// Where webhooks are taken, as it was bound.
     pub listen: Option<String>,
+    /// Since the daemon has started.
+    pub last_reload: Option<Reload>,
     /// The limits for those who enqueue; `None` before the first start.
     #[serde(skip)]
     pub limits: Option<(Duration, u64)>,
 }
 
+/// The last time that a new configuration was asked for.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct Reload {
+    /// Counts them all.
+    pub number: u64,
+    pub at: Timestamp,
+    /// Why it was refused; `None` when it was taken.
+    pub error: Option<String>,
+    /// What it has changed, for people.
+    pub changes: Vec<String>,
+}
+
 /// What a daemon writes about itself when it starts.
 #[derive(Debug, Clone)]
 pub struct Started {
-    pub name: String,
     pub pid: u32,
     pub at: Timestamp,
+    pub listen: Option<String>,
+    pub in_force: InForce,
+}
+
+/// What a daemon writes about the configuration in force.
+#[derive(Debug, Clone)]
+pub struct InForce {
+    pub name: String,
     pub config_path: String,
     pub config_hash: String,
-    pub listen: Option<String>,
     pub dedupe_ttl: Duration,
     pub max_queue_depth: u64,
 }
@@ -64,10 +84,16 @@ pub struct Published {
 pub fn service(connection: &Connection) -> Result<Service, Error> {
     let mut statement = connection.prepare_cached(
         "SELECT instance, name, pid, version, started_at, stopped_at, config_path, config_hash,
-                listen, dedupe_ttl_ms, max_queue_depth
+                listen, dedupe_ttl_ms, max_queue_depth, reloads, reload_tried_at, reload_error, reload_changes
          FROM service",
     )?;
     Ok(statement.query_row([], |row| {
+        let reloads = row.get(11)?;
+        let reload = |at: Text<Timestamp>| {
+            let changes: Option<String> = row.get(14)?;
+            let changes = changes.and_then(|changes| serde_json::from_str(&changes).ok()).unwrap_or_default();
+            Ok::<_, rusqlite::Error>(Reload { number: reloads, at: at.0, error: row.get(13)?, changes })
+        };
         let ttl: Option<u64> = row.get(9)?;
         let depth: Option<u64> = row.get(10)?;
         Ok(Service {
@@ -80,6 +106,7 @@ pub fn service(connection: &Connection) -> Result<Service, Error> {
             config_path: row.get(6)?,
             config_hash: row.get(7)?,
             listen: row.get(8)?,
+            last_reload: row.get::<_, Option<Text<_>>>(12)?.map(reload).transpose()?,
             limits: ttl.map(Duration::from_millis).zip(depth),
         })
     })?)
@@ -91,19 +118,49 @@ pub fn service(connection: &Connection) -> Result<Service, Error> {
 /// When the database cannot be written.
 pub fn started(tx: &Tx<'_>, started: &Started) -> Result<(), Error> {
     tx.execute(
-        "UPDATE service SET name = ?1, pid = ?2, version = ?3, started_at = ?4, stopped_at = NULL,
-                config_path = ?5, config_hash = ?6, listen = ?7, dedupe_ttl_ms = ?8, max_queue_depth = ?9",
+        "UPDATE service SET pid = ?1, version = ?2, started_at = ?3, stopped_at = NULL, listen = ?4,
+                reload_tried_at = NULL, reload_error = NULL, reload_changes = NULL",
+        (started.pid, env!("CARGO_PKG_VERSION"), Text(started.at), &started.listen),
+    )?;
+    in_force(tx, &started.in_force)
+}
+
+fn in_force(tx: &Tx<'_>, config: &InForce) -> Result<(), Error> {
+    tx.execute(
+        "UPDATE service SET name = ?1, config_path = ?2, config_hash = ?3, dedupe_ttl_ms = ?4, max_queue_depth = ?5",
         (
-            &started.name,
-            started.pid,
-            env!("CARGO_PKG_VERSION"),
-            Text(started.at),
-            &started.config_path,
-            &started.config_hash,
-            &started.listen,
-            whole_ms(started.dedupe_ttl),
-            i64::try_from(started.max_queue_depth).unwrap_or(i64::MAX),
+            &config.name,
+            &config.config_path,
+            &config.config_hash,
+            whole_ms(config.dedupe_ttl),
+            i64::try_from(config.max_queue_depth).unwrap_or(i64::MAX),
         ),
+    )?;
+    Ok(())
+}
+
+/// Records that a new configuration was put in force.
+///
+/// # Errors
+/// When the database cannot be written.
+pub fn reloaded(tx: &Tx<'_>, config: &InForce, changes: &[String], now: Timestamp) -> Result<(), Error> {
+    in_force(tx, config)?;
+    let changes = serde_json::to_string(changes).expect("a list of strings is JSON");
+    reload(tx, now, None, Some(&changes))
+}
+
+/// Records that a new configuration was refused.
+///
+/// # Errors
+/// When the database cannot be written.
+pub fn reload_refused(tx: &Tx<'_>, reason: &str, now: Timestamp) -> Result<(), Error> {
+    reload(tx, now, Some(reason), None)
+}
+
+fn reload(tx: &Tx<'_>, now: Timestamp, error: Option<&str>, changes: Option<&str>) -> Result<(), Error> {
+    tx.execute(
+        "UPDATE service SET reloads = reloads + 1, reload_tried_at = ?1, reload_error = ?2, reload_changes = ?3",
+        (Text(now), error, changes),
     )?;
     Ok(())
 }

@@ -55,18 +55,24 @@ pub(super) async fn receive(gateway: &Gateway, connection: &Connection, request:
     }
     let now = gateway.clock.now();
     let job = event::job(endpoint, &head.headers, body, active.max_attempts(&endpoint.plugin), now);
-    let (job_id, limits) = (job.id, active.limits);
+    let job_id = job.id;
+    let in_force = gateway.active.clone();
     let enqueue = move |tx: &Tx<'_>| {
-        let enqueued = queue::enqueue(tx, &job, limits, now)?;
+        // A reload may have been written since the endpoint was found.
+        let newest = Arc::clone(&in_force.borrow());
+        if !newest.is_enabled(&job.plugin) {
+            return Ok(None);
+        }
+        let enqueued = queue::enqueue(tx, &job, newest.limits, now)?;
         crash_point!("webhook.uncommitted");
-        Ok(enqueued)
+        Ok(Some(enqueued))
     };
     // In a task of its own: who goes away before the answer has a job all the same, and the dispatcher hears of it.
     let (db, wake) = (gateway.db.clone(), Arc::clone(&gateway.wake));
     let storing = tokio::spawn(async move {
         let _share = share;
         let stored = db.write(enqueue).await;
-        if matches!(stored, Ok(Enqueued::Inserted)) {
+        if matches!(stored, Ok(Some(Enqueued::Inserted))) {
             crash_point!("webhook.committed");
             wake.notify_one();
         }
@@ -74,13 +80,14 @@ pub(super) async fn receive(gateway: &Gateway, connection: &Connection, request:
     });
     let stored = tokio::time::timeout(STORE_PATIENCE, storing);
     match stored.await.map(|joined| joined.unwrap_or_else(|panic| Err(Error::Panicked(panic.to_string())))) {
-        Ok(Ok(Enqueued::Inserted)) => {
+        Ok(Ok(Some(Enqueued::Inserted))) => {
             tracing::info!(plugin = endpoint.plugin, %job_id, path, "webhook accepted");
             answer(StatusCode::ACCEPTED, &Accepted { job_id })
         }
-        Ok(Ok(Enqueued::Duplicate(existing))) => answer(StatusCode::OK, &Accepted { job_id: existing }),
-        Ok(Ok(Enqueued::QueueFull)) => {
-            let most = limits.max_queue_depth;
+        Ok(Ok(None)) => refuse(StatusCode::NOT_FOUND),
+        Ok(Ok(Some(Enqueued::Duplicate(existing)))) => answer(StatusCode::OK, &Accepted { job_id: existing }),
+        Ok(Ok(Some(Enqueued::QueueFull))) => {
+            let most = gateway.active.borrow().limits.max_queue_depth;
             tracing::error!(path, "webhook refused: the queue is full (`service.max_queue_depth` is {most})");
             refuse(StatusCode::SERVICE_UNAVAILABLE)
         }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::support::{OK, Plugin, Site, find_line, log_lines, wait_until};
 
-const COMMANDS: [&str; 9] = ["start", "run", "check", "status", "reset", "pause", "resume", "queue", "logs"];
+const COMMANDS: [&str; 10] = ["start", "run", "check", "status", "reload", "reset", "pause", "resume", "queue", "logs"];
 
 /// A daemon's site after one success, one death, and one job that waits for its retry.
 fn with_history() -> Site {

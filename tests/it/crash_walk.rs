@@ -56,7 +56,7 @@ enum Who {
 fn who_reaches(point: &str) -> &'static [Who] {
     match point.split_once('.').expect("`STEP.WHERE`").0 {
         "migrate" | "recovery" | "spawn" | "group" | "response" | "settle" => &[Who::Daemon, Who::Alone],
-        "start" | "tick" | "retention" | "claim" | "stop" => &[Who::Daemon],
+        "start" | "tick" | "retention" | "claim" | "reload" | "stop" => &[Who::Daemon],
         "enqueue" => &[Who::Beside, Who::Alone],
         "claim_one" => &[Who::Alone],
         "webhook" => &[Who::Receiver],
@@ -192,6 +192,9 @@ fn crash(site: &Site, point: &str, who: Who, acknowledged: &mut Vec<String>) {
     if point.starts_with("stop.") {
         wait_all_done(site);
         daemon.signal(Signal::SIGTERM);
+    } else if point.starts_with("reload.") {
+        wait_until("the start", || daemon.stdout().contains("ductile started"));
+        daemon.signal(Signal::SIGHUP);
     } else if !point.starts_with("migrate.") {
         // Not earlier: a client that finds no daemon takes the lock itself.
         wait_until("the start or its end", || daemon.stdout().contains("ductile started") || daemon.ended().is_some());

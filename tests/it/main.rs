@@ -20,6 +20,7 @@ mod plugins;
 #[cfg(feature = "fault-injection")]
 mod power_loss;
 mod refusal;
+mod reload;
 mod run;
 mod schedule;
 mod shutdown;

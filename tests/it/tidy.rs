@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 
 /// Which modules may use which: the table of ARCHITECTURE.md. Leaves may be used by all.
 const IMPORTS: &[(&str, &[&str])] = &[
-    ("active", &["config", "plugin", "queue", "scheduler", "state"]),
-    ("cli", &["active", "config", "daemon", "dispatch", "plugin", "queue", "router", "scheduler", "state"]),
+    ("active", &["config", "plugin", "queue", "router", "scheduler", "state"]),
+    ("cli", &["active", "config", "daemon", "dispatch", "plugin", "queue", "scheduler", "state"]),
     ("clock", &[]),
     ("command", &[]),
     ("config", &[]),
-    ("daemon", &["active", "dispatch", "plugin", "queue", "scheduler", "state", "webhook"]),
+    ("daemon", &["active", "config", "dispatch", "plugin", "queue", "router", "scheduler", "state", "webhook"]),
     ("dispatch", &["active", "config", "plugin", "queue", "router", "scheduler", "state"]),
     ("fault", &[]),
     ("log", &["config"]),

@@ -16,11 +16,10 @@ use tokio::sync::{Notify, watch};
 use uuid::Uuid;
 
 use super::change::{attach, daemon};
-use super::check::load_active;
 use super::error::CliError;
 use super::pause::paused;
 use super::{output, runtime};
-use crate::active::Active;
+use crate::active::{self, Active};
 use crate::clock::Clock;
 use crate::command::Command;
 use crate::config::{self, Minimal, Variables};
@@ -143,7 +142,7 @@ async fn alone(
     signals: &mut Signals,
 ) -> Result<ExitCode, CliError> {
     crate::log::start_on_stderr();
-    let loaded = load_active(Some(path), &Variables::process())?;
+    let loaded = active::load(path, &Variables::process())?;
     for warning in &loaded.warnings {
         output::message(format_args!("warning: {warning}"));
     }

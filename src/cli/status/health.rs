@@ -9,13 +9,12 @@ use serde::Serialize;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use crate::active::Active;
-use crate::cli::check::load_active;
+use crate::active::{self, Active};
 use crate::cli::error::CliError;
 use crate::cli::{output, runtime};
 use crate::clock::Clock;
 use crate::command::Command;
-use crate::config::Variables;
+use crate::config::{self, Variables};
 use crate::daemon::{DaemonError, Signals};
 use crate::plugin::{self, Call, Cancel, Outcome};
 use crate::state::{Error, Reader, StateDir, plugin_state, publish};
@@ -34,7 +33,7 @@ pub(super) fn ask(
     reader: &Reader,
     only: Option<&str>,
 ) -> Result<BTreeMap<String, Health>, CliError> {
-    let loaded = load_active(config, &Variables::process())?;
+    let loaded = active::load(&config::find(config)?, &Variables::process())?;
     for warning in &loaded.warnings {
         output::message(format_args!("warning: {warning}"));
     }

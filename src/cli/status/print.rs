@@ -75,6 +75,16 @@ fn service(out: &mut impl Write, status: &Status) -> io::Result<()> {
         writeln!(out, "webhooks  http://{listen}")?;
     }
     writeln!(out, "config    {}", service.config_path.as_deref().unwrap_or("-"))?;
+    if let Some(reload) = &service.last_reload {
+        let (at, outcome) = (
+            output::local(reload.at),
+            reload
+                .error
+                .as_deref()
+                .map_or("taken".to_owned(), |error| format!("refused: {}", output::first_line(error))),
+        );
+        writeln!(out, "reload    {at}, {outcome}")?;
+    }
     writeln!(out, "state     {}", status.state_path)
 }
 

@@ -11,6 +11,10 @@ CREATE TABLE service (
   config_path        TEXT,
   config_hash        TEXT,
   listen             TEXT,              -- of the webhook server, as it was bound
+  reloads            INTEGER NOT NULL DEFAULT 0,   -- how often it was asked for, ever
+  reload_tried_at    TEXT,              -- the last time, since the daemon has started
+  reload_error       TEXT,              -- why it was refused; NULL when it was taken
+  reload_changes     TEXT,              -- JSON array of texts
   dedupe_ttl_ms      INTEGER,
   max_queue_depth    INTEGER
 ) STRICT;

@@ -87,6 +87,11 @@ impl Site {
         self
     }
 
+    pub(crate) fn clear_routes(&mut self) -> &mut Self {
+        self.routes.clear();
+        self
+    }
+
     /// Top-level YAML that follows the rest.
     pub(crate) fn more(&mut self, yaml: &str) -> &mut Self {
         self.more = yaml.to_owned();
