@@ -10,9 +10,8 @@ use crate::state::{Error, Text};
 const MOST: u32 = 10_000;
 
 /// By an index that has all it needs: rows of the log may be large.
-pub(super) const RECENT: &str = "SELECT status = 'succeeded', duration_ms FROM \
-     (SELECT completed_at, status, duration_ms FROM job_log INDEXED BY job_log_plugin WHERE plugin = ?1 \
-      ORDER BY id DESC LIMIT ?3) WHERE completed_at >= ?2";
+pub(super) const RECENT: &str = "SELECT completed_at, status = 'succeeded', duration_ms \
+     FROM job_log INDEXED BY job_log_plugin WHERE plugin = ?1 ORDER BY id DESC LIMIT ?2";
 
 /// The attempts of a plugin since some time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -31,19 +30,19 @@ pub struct Stats {
 /// When the database cannot be read.
 pub fn stats(connection: &Connection, plugin: &str, since: Timestamp) -> Result<Option<Stats>, Error> {
     let mut statement = connection.prepare_cached(RECENT)?;
-    let rows =
-        statement.query_map((plugin, Text(since), MOST), |row| Ok((row.get::<_, bool>(0)?, row.get::<_, u64>(1)?)))?;
-    let attempts = rows.collect::<Result<Vec<_>, _>>()?;
-    if attempts.is_empty() {
+    let mut rows = statement.query((plugin, MOST))?;
+    let (mut succeeded, mut durations) = (0, Vec::new());
+    while let Some(row) = rows.next()? {
+        if row.get::<_, Text<Timestamp>>(0)?.0 < since {
+            break;
+        }
+        succeeded += u64::from(row.get::<_, bool>(1)?);
+        durations.push(row.get::<_, u64>(2)?);
+    }
+    if durations.is_empty() {
         return Ok(None);
     }
-    let mut durations: Vec<_> = attempts.iter().map(|(_, duration_ms)| *duration_ms).collect();
     durations.sort_unstable();
     let rank = |share: usize| durations[(durations.len() * share).div_ceil(100).max(1) - 1];
-    Ok(Some(Stats {
-        attempts: attempts.len() as u64,
-        succeeded: attempts.iter().filter(|(succeeded, _)| *succeeded).count() as u64,
-        p50_ms: rank(50),
-        p95_ms: rank(95),
-    }))
+    Ok(Some(Stats { attempts: durations.len() as u64, succeeded, p50_ms: rank(50), p95_ms: rank(95) }))
 }

@@ -185,7 +185,7 @@ fn the_bundled_example_reports_a_changed_file_once() {
     site.cli(["run", "example"]).expect_code(0).expect_stdout("unchanged");
     std::fs::write(&watched, "three").unwrap();
     site.cli(["run", "example"]).expect_code(0).expect_stdout("changed, 5 bytes");
-    site.cli(["run", "example", "--command", "health"]).expect_code(0);
+    site.cli(["status", "example", "--health"]).expect_code(0).expect_stdout("ok, ");
     site.cli(["run", "example", "--command", "handle"]).expect_code(0).expect_stdout("event cli from cli");
     daemon.stop();
     assert_eq!(site.count("SELECT count(*) FROM job_queue WHERE plugin = 'echo' AND status = 'succeeded'"), 2);

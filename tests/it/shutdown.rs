@@ -116,7 +116,7 @@ fn sighup_neither_ends_the_daemon_nor_reruns_the_job() {
     for _ in 0..10 {
         daemon.signal(Signal::SIGHUP);
     }
-    daemon.wait_log("WARN", "SIGHUP");
+    daemon.wait_log("INFO", "configuration reloaded: nothing has changed");
     site.touch("go");
     site.wait_job(&second, "succeeded");
     assert_eq!(site.attempts(&first).len(), 1);
