@@ -119,3 +119,35 @@ fn no_source_file_holds_too_much() {
         assert!(is_test || lines <= 400, "{} has {lines} lines: one idea each?", file.display());
     }
 }
+
+/// The texts of the WARN and ERROR lines in a source, up to what is filled in.
+fn warnings(text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for call in ["tracing::warn!(", "tracing::error!("] {
+        for (at, _) in text.match_indices(call) {
+            let end = text[at..].find(");").map_or(text.len(), |end| at + end);
+            let Some(message) = text[at..end].rsplit('"').nth(1) else { continue };
+            found.push(message.split('{').next().unwrap().trim().to_owned());
+        }
+    }
+    found.retain(|message| !message.is_empty());
+    found
+}
+
+#[test]
+fn the_operators_page_knows_every_warning() {
+    let page = fs::read_to_string(root().join("docs/operations.md")).unwrap();
+    let mut seen = 0;
+    for file in sources(&root().join("src")) {
+        for message in warnings(product(&fs::read_to_string(&file).unwrap())) {
+            // The page may leave out the end: of a long text, or from what is filled in.
+            let known = page.split('`').any(|quoted| {
+                let shown = quoted.split("...").next().unwrap().trim();
+                shown.len() > 8 && (message.starts_with(shown) || shown.starts_with(&message))
+            });
+            assert!(known, "{}: docs/operations.md does not know `{message}`", file.display());
+            seen += 1;
+        }
+    }
+    assert!(seen > 20, "{seen}");
+}
