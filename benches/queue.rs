@@ -14,7 +14,7 @@ use divan::Bencher;
 use ductile::clock::{Clock, Timestamp};
 use ductile::queue::{self, Attempted, JobLogStatus, Retention, Transition};
 use ductile::scheduler::{self, Plans};
-use ductile::state::Tx;
+use ductile::state::{Error, Tx};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use support::{Gateway, job, runtime};
@@ -128,15 +128,16 @@ fn enqueue_32_at_once(bencher: Bencher<'_, '_>, scenario: Scenario) {
 #[divan::bench(args = ALL, sample_count = 1000, sample_size = 1)]
 fn settle_and_claim(bencher: Bencher<'_, '_>, scenario: Scenario) {
     let world = world(scenario);
-    let step = |tx: &Tx<'_>| {
-        let now = Clock::System.now();
-        if let Some(claimed) = queue::adopt(tx)? {
-            queue::finish(tx, &claimed, &Transition::Succeeded, &Attempted::default(), now)?;
-        }
-        let claimed = queue::claim(tx, now, |plugin| plugin == "noop")?.expect("enough jobs");
-        Ok(claimed.job().attempt)
-    };
     bencher.bench_local(|| world.runtime.block_on(world.gateway.db.write(step)).expect("a step"));
+}
+
+fn step(tx: &Tx<'_>) -> Result<u32, Error> {
+    let now = Clock::System.now();
+    if let Some(claimed) = queue::adopt(tx)? {
+        queue::finish(tx, &claimed, &Transition::Succeeded, &Attempted::default(), now)?;
+    }
+    let claimed = queue::claim(tx, now, |plugin| plugin == "noop")?.expect("enough jobs");
+    Ok(claimed.job().attempt)
 }
 
 /// A heartbeat that finds nothing due.
@@ -149,6 +150,21 @@ fn idle_tick(bencher: Bencher<'_, '_>, scenario: Scenario) {
         scheduler::tick(tx, &Plans::default(), limits, &chrono::Utc, Clock::System.now(), &mut rng)
     };
     bencher.bench_local(|| world.runtime.block_on(world.gateway.db.write(tick)).expect("a tick"));
+}
+
+/// As `settle_and_claim`, while a million expired jobs are being deleted; the slowest is how long a claim is kept waiting.
+#[divan::bench(args = [Scenario::Finished], sample_count = 2000, sample_size = 1)]
+fn claim_beside_retention(bencher: Bencher<'_, '_>, scenario: Scenario) {
+    let world = world(scenario);
+    let retention = Retention { job_log: Duration::ZERO, job_queue: Duration::ZERO };
+    let now = Clock::System.now().before(Duration::from_secs(60));
+    let db = world.gateway.db.clone();
+    let deleting = world.runtime.spawn(async move {
+        let delete = move |tx: &Tx<'_>| queue::delete_expired(tx, retention, now);
+        while db.write(delete).await.expect("a piece is deleted") {}
+    });
+    bencher.bench_local(|| world.runtime.block_on(world.gateway.db.write_in_place(step)).expect("a step"));
+    deleting.abort();
 }
 
 /// One piece of retention: 250 jobs and 250 log rows.
