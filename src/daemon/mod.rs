@@ -1,7 +1,9 @@
 //! The composition root: brings the parts up in order, joins them, and takes them down in order.
 
 mod heartbeat;
+mod notify;
 mod signals;
+mod watchdog;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -29,7 +31,9 @@ use crate::vitals::Vitals;
 use crate::webhook::{Budget, Gateway, Server};
 use crate::{queue, scheduler};
 use heartbeat::Heartbeat;
+use notify::Manager;
 pub use signals::Signals;
+use watchdog::Watchdog;
 
 /// Why a state dir could not be taken into use, or why the daemon ended.
 #[derive(Debug, thiserror::Error)]
@@ -165,6 +169,16 @@ impl Daemon {
             vitals: Arc::clone(&vitals),
             budget: Budget::default(),
         };
+        let manager = Arc::new(Manager::from_environment());
+        let watchdog = Watchdog {
+            manager: Arc::clone(&manager),
+            db: db.clone(),
+            reader: db.reader()?,
+            active: active.clone(),
+            clock: self.clock.clone(),
+            vitals: Arc::clone(&vitals),
+            stopping: stop.claiming.clone(),
+        };
         let dispatcher = Dispatcher {
             db: db.clone(),
             active,
@@ -197,8 +211,10 @@ impl Daemon {
         let mut tasks = Tasks::new();
         tasks.spawn(heartbeat.run());
         tasks.spawn(async { Ok(dispatcher.run().await?) });
+        let ended = CancellationToken::new();
+        let watching_over = tokio::spawn(watchdog.run(ended.clone()));
         let mut result = Ok(());
-        let mut signals = pin!(self.signals.watch(&stop, &wake, config.service.shutdown_grace));
+        let mut signals = pin!(self.signals.watch(&stop, &wake, config.service.shutdown_grace, &manager));
         let mut watching = true;
         while !tasks.is_empty() {
             tokio::select! {
@@ -216,6 +232,10 @@ impl Daemon {
         stop_serving.cancel();
         while let Some(ended) = serving.join_next().await {
             result = result.and(joined(ended));
+        }
+        ended.cancel();
+        if let Err(panic) = watching_over.await {
+            result = result.and(Err(Error::Panicked(panic.to_string()).into()));
         }
         close(db, self.clock.now()).await;
         match &result {

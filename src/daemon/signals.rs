@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 
+use super::notify::Manager;
 use crate::dispatch::Stop;
 
 /// The installed handlers. Made before the lock is taken, so that no signal to its holder is lost or fatal.
@@ -33,12 +34,15 @@ impl Signals {
 
     /// Acts on signals until the job in flight has been told to end: SIGUSR1 wakes the dispatcher; SIGTERM and SIGINT
     /// stop claiming, give the job in flight `grace`, then stop it; a second one does not wait.
-    pub(super) async fn watch(&mut self, stop: &Stop, wake: &Notify, grace: Duration) {
+    pub(super) async fn watch(&mut self, stop: &Stop, wake: &Notify, grace: Duration, manager: &Manager) {
         loop {
             tokio::select! {
                 _ = self.wake.recv() => wake.notify_one(),
                 _ = self.hangup.recv() => {
+                    // `systemctl reload` waits from the one to the other.
+                    manager.reloading().await;
                     tracing::warn!("SIGHUP: this version cannot reload; restart it to use a changed configuration");
+                    manager.ready().await;
                 }
                 _ = self.terminate.recv() => break,
                 _ = self.interrupt.recv() => break,

@@ -13,6 +13,7 @@ mod disk_full;
 mod hostile;
 mod limits;
 mod lock;
+mod notify;
 mod plugins;
 #[cfg(feature = "fault-injection")]
 mod power_loss;

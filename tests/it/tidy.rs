@@ -11,9 +11,10 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("clock", &[]),
     ("command", &[]),
     ("config", &[]),
-    ("daemon", &["active", "dispatch", "plugin", "queue", "scheduler", "state", "webhook"]),
+    ("daemon", &["active", "dispatch", "health", "plugin", "queue", "scheduler", "state", "webhook"]),
     ("dispatch", &["active", "config", "plugin", "queue", "router", "scheduler", "state"]),
     ("fault", &[]),
+    ("health", &["active", "queue", "state"]),
     ("log", &["config"]),
     ("main", &[]),
     ("plugin", &["config"]),
@@ -22,7 +23,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("scheduler", &["config", "queue", "state"]),
     ("state", &[]),
     ("vitals", &[]),
-    ("webhook", &["active", "config", "plugin", "queue", "state"]),
+    ("webhook", &["active", "config", "health", "plugin", "queue", "state"]),
 ];
 
 const LEAVES: &[&str] = &["clock", "command", "fault", "log", "vitals"];
