@@ -78,7 +78,7 @@ impl Reading {
         if let Err(reason) = &self.queue {
             troubles.push(Trouble::Unreadable { reason: reason.clone() });
         }
-        if self.writes.failed {
+        if self.writes.failed || self.writes.retrying {
             troubles.push(Trouble::WriteFailed);
         }
         troubles.extend(self.write_waits(Duration::ZERO));
@@ -91,9 +91,9 @@ impl Reading {
     /// as trouble.
     ///
     /// A write that fails is tried again with its result in memory, which a restart would throw away, and no restart
-    /// makes room on a disk: while writes fail, a job that does not get on is excused. The ticks go on even then.
+    /// makes room on a disk: while one is kept so, a job that does not get on is excused. The ticks go on even then.
     pub fn standstill(&self, beyond: Duration) -> Option<Trouble> {
-        let dispatcher = || self.dispatcher_stands(beyond).filter(|_| !self.writes.failed);
+        let dispatcher = || self.dispatcher_stands(beyond).filter(|_| !self.writes.retrying);
         self.no_tick(beyond).or_else(|| self.write_waits(beyond)).or_else(dispatcher)
     }
 
@@ -129,7 +129,7 @@ mod tests {
     fn well() -> Reading {
         let start = Instant::now();
         let signs = Signs { started: start, ticked: start, dispatcher: Activity::Idle { since: start } };
-        let writes = WriteHealth { failed: false, waiting: None };
+        let writes = WriteHealth { failed: false, retrying: false, waiting: None };
         let queue = Ok(QueueReading::default());
         Reading { now: start, signs, tick_interval: seconds(60), writes, queue }
     }
@@ -152,10 +152,14 @@ mod tests {
         assert_eq!(troubles(&start), Vec::<String>::new());
         let unreadable = Reading { queue: Err("no such table".to_owned()), ..start.clone() };
         assert_eq!(troubles(&unreadable), ["the database cannot be read: no such table"]);
-        let failed = Reading { writes: WriteHealth { failed: true, waiting: None }, ..start.clone() };
-        assert_eq!(troubles(&failed), ["the last write failed"]);
-        let waiting =
-            |count| Reading { writes: WriteHealth { failed: false, waiting: Some(seconds(count)) }, ..start.clone() };
+        for (failed, retrying) in [(true, false), (false, true), (true, true)] {
+            let failing = Reading { writes: WriteHealth { failed, retrying, waiting: None }, ..start.clone() };
+            assert_eq!(troubles(&failing), ["the last write failed"]);
+        }
+        let waiting = |count| Reading {
+            writes: WriteHealth { failed: false, retrying: false, waiting: Some(seconds(count)) },
+            ..start.clone()
+        };
         assert_eq!(troubles(&waiting(5)).len(), 0);
         assert_eq!(troubles(&waiting(6)), ["a write has waited for 6 s"]);
         let silent = |count| Reading { now: start.now + seconds(count), ..start.clone() };
@@ -194,8 +198,10 @@ mod tests {
         silent.now += seconds(1);
         assert_eq!(silent.standstill(beyond), Some(Trouble::NoTick(seconds(301))));
 
-        let waiting =
-            |count| Reading { writes: WriteHealth { failed: false, waiting: Some(seconds(count)) }, ..well() };
+        let waiting = |count| Reading {
+            writes: WriteHealth { failed: false, retrying: false, waiting: Some(seconds(count)) },
+            ..well()
+        };
         assert_eq!(waiting(125).standstill(beyond), None);
         assert_eq!(waiting(126).standstill(beyond), Some(Trouble::WriteWaits(seconds(126))));
 
@@ -224,7 +230,8 @@ mod tests {
 
     #[test]
     fn a_full_disk_is_no_standstill() {
-        let mut full = Reading { writes: WriteHealth { failed: true, waiting: None }, ..well() };
+        // What the ticks write may fit where the result does not.
+        let mut full = Reading { writes: WriteHealth { failed: false, retrying: true, waiting: None }, ..well() };
         let hours = seconds(7_200);
         full.signs.dispatcher = Activity::Running { deadline: Some(full.now) };
         full.now += hours;
@@ -233,6 +240,9 @@ mod tests {
         full.signs.dispatcher = Activity::Idle { since: full.now - hours };
         full.queue = due_for(7_200);
         assert_eq!(full.standstill(Duration::ZERO), None, "the claim is tried again and again");
+        full.writes = WriteHealth { failed: true, retrying: false, waiting: None };
+        assert_eq!(full.standstill(Duration::ZERO), Some(Trouble::JobWaits(hours)), "another's write has failed");
+        full.writes.retrying = true;
         full.signs.ticked = full.now - hours;
         assert_eq!(full.standstill(Duration::ZERO), Some(Trouble::NoTick(hours)), "ticks go on even so");
     }
