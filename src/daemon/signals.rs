@@ -39,7 +39,7 @@ impl Signals {
             tokio::select! {
                 _ = self.wake.recv() => wake.notify_one(),
                 _ = self.hangup.recv() => {
-                    // `systemctl reload` waits from the one to the other.
+                    // From the one message to the other the unit is `reloading`.
                     manager.reloading().await;
                     tracing::warn!("SIGHUP: this version cannot reload; restart it to use a changed configuration");
                     manager.ready().await;
