@@ -2,7 +2,7 @@
 //!
 //! A crash point is a named place where the process aborts, as if killed, when `DUCTILE_CRASH_POINT` names it; with
 //! `DUCTILE_CRASH_AFTER`, when it has passed there so many times. A test walks [`POINTS`], and every point that is
-//! reached must be listed there.
+//! reached must be listed there. `DUCTILE_STALL_POINT` names one where the thread that comes there stands still for ever.
 
 /// Every crash point, in the order of a job's life. `uncommitted` is inside the transaction with all its statements
 /// done; `committed` is after the fsync, before anybody has been told.
@@ -54,6 +54,7 @@ mod injected {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     static CRASH_POINT: LazyLock<Option<String>> = LazyLock::new(|| std::env::var("DUCTILE_CRASH_POINT").ok());
+    static STALL_POINT: LazyLock<Option<String>> = LazyLock::new(|| std::env::var("DUCTILE_STALL_POINT").ok());
     static CRASH_AFTER: LazyLock<usize> = LazyLock::new(|| {
         std::env::var("DUCTILE_CRASH_AFTER").map_or(0, |times| times.parse().expect("DUCTILE_CRASH_AFTER is a number"))
     });
@@ -63,6 +64,9 @@ mod injected {
         assert!(super::POINTS.contains(&point), "crash point `{point}` is not listed");
         if CRASH_POINT.as_deref() == Some(point) && PASSED.fetch_add(1, Ordering::Relaxed) == *CRASH_AFTER {
             std::process::abort();
+        }
+        while STALL_POINT.as_deref() == Some(point) {
+            std::thread::park();
         }
     }
 

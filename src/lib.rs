@@ -18,7 +18,7 @@
 //! | [`state`] | the state dir, its lock, the database |
 //! | [`config`] | `config.yaml`: reading it, checking it, reporting every problem at its line |
 //! | [`command`], [`clock`], [`log`] | command names, the time of day, log lines |
-//! | [`vitals`] | the signs of life that the health check judges |
+//! | [`vitals`], [`health`] | the signs of life of the running parts, and what they mean |
 //! | [`fault`] | crash points for tests; nothing in a release |
 
 // Both panic when nobody reads: `cli::output` and the log do not.
@@ -32,6 +32,7 @@ pub mod config;
 pub mod daemon;
 pub mod dispatch;
 pub mod fault;
+pub mod health;
 pub mod log;
 pub mod plugin;
 pub mod queue;

@@ -3,6 +3,8 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio::sync::Notify;
+
 /// The latest signs of life, all on the monotonic clock.
 #[derive(Debug, Clone, Copy)]
 pub struct Signs {
@@ -23,12 +25,16 @@ pub enum Activity {
 
 /// Where the parts report.
 #[derive(Debug)]
-pub struct Vitals(Mutex<Signs>);
+pub struct Vitals {
+    signs: Mutex<Signs>,
+    dispatcher: Notify,
+}
 
 impl Default for Vitals {
     fn default() -> Self {
         let now = Instant::now();
-        Self(Mutex::new(Signs { started: now, ticked: now, dispatcher: Activity::Idle { since: now } }))
+        let signs = Signs { started: now, ticked: now, dispatcher: Activity::Idle { since: now } };
+        Self { signs: Mutex::new(signs), dispatcher: Notify::new() }
     }
 }
 
@@ -44,13 +50,20 @@ impl Vitals {
     /// A job runs, and may take this long.
     pub fn running(&self, timeout: Duration) {
         self.lock().dispatcher = Activity::Running { deadline: Instant::now().checked_add(timeout) };
+        self.dispatcher.notify_one();
     }
 
     pub fn idle(&self) {
         self.lock().dispatcher = Activity::Idle { since: Instant::now() };
+        self.dispatcher.notify_one();
+    }
+
+    /// Until the dispatcher has begun or ended something since this was last waited for; for one who waits.
+    pub async fn dispatcher_moved(&self) {
+        self.dispatcher.notified().await;
     }
 
     fn lock(&self) -> MutexGuard<'_, Signs> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.signs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

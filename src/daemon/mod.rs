@@ -1,8 +1,10 @@
 //! The composition root: brings the parts up in order, joins them, and takes them down in order.
 
 mod heartbeat;
+mod notify;
 mod reload;
 mod signals;
+mod watchdog;
 
 use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
@@ -27,8 +29,10 @@ use crate::state::{Db, DirError, Error, OpenError, StateDir, Tx, publish};
 use crate::vitals::Vitals;
 use crate::webhook::{Budget, Gateway, Server};
 use heartbeat::Heartbeat;
+use notify::Manager;
 use reload::{Reloader, activate, published};
 pub use signals::Signals;
+use watchdog::Watchdog;
 
 /// Why a state dir could not be taken into use, or why the daemon ended.
 #[derive(Debug, thiserror::Error)]
@@ -171,6 +175,16 @@ impl Daemon {
             rng: StdRng::from_rng(&mut self.rng),
             wake: Arc::clone(&wake),
         };
+        let manager = Arc::new(Manager::from_environment());
+        let watchdog = Watchdog {
+            manager: Arc::clone(&manager),
+            db: db.clone(),
+            reader: db.reader()?,
+            active: active.clone(),
+            clock: self.clock.clone(),
+            vitals: Arc::clone(&vitals),
+            stopping: stop.claiming.clone(),
+        };
         let dispatcher = Dispatcher {
             db: db.clone(),
             active,
@@ -203,8 +217,10 @@ impl Daemon {
         let mut tasks = Tasks::new();
         tasks.spawn(heartbeat.run());
         tasks.spawn(async { Ok(dispatcher.run().await?) });
+        let ended = CancellationToken::new();
+        let watching_over = tokio::spawn(watchdog.run(ended.clone()));
         let mut result = Ok(());
-        let mut signals = pin!(self.signals.watch(&stop, &wake, &mut reloader));
+        let mut signals = pin!(self.signals.watch(&stop, &wake, &mut reloader, &manager));
         let mut watching = true;
         while !tasks.is_empty() {
             tokio::select! {
@@ -222,6 +238,10 @@ impl Daemon {
         stop_serving.cancel();
         while let Some(ended) = serving.join_next().await {
             result = result.and(joined(ended));
+        }
+        ended.cancel();
+        if let Err(panic) = watching_over.await {
+            result = result.and(Err(Error::Panicked(panic.to_string()).into()));
         }
         close(db, self.clock.now()).await;
         match &result {

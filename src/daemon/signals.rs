@@ -5,6 +5,7 @@ use std::io;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 
+use super::notify::Manager;
 use super::reload::Reloader;
 use crate::dispatch::Stop;
 
@@ -33,11 +34,16 @@ impl Signals {
 
     /// Acts on signals until the job in flight has been told to end: SIGUSR1 wakes the dispatcher; SIGHUP reloads; SIGTERM
     /// and SIGINT stop claiming, give the job in flight `service.shutdown_grace`, then stop it; a second one does not wait.
-    pub(super) async fn watch(&mut self, stop: &Stop, wake: &Notify, reloader: &mut Reloader) {
+    pub(super) async fn watch(&mut self, stop: &Stop, wake: &Notify, reloader: &mut Reloader, manager: &Manager) {
         loop {
             tokio::select! {
                 _ = self.wake.recv() => wake.notify_one(),
-                _ = self.hangup.recv() => reloader.reload().await,
+                _ = self.hangup.recv() => {
+                    // From the one message to the other the unit is `reloading`.
+                    manager.reloading().await;
+                    reloader.reload().await;
+                    manager.ready().await;
+                }
                 _ = self.terminate.recv() => break,
                 _ = self.interrupt.recv() => break,
             }

@@ -53,6 +53,10 @@ mod tests {
             ("DUCTILE_JOB_ID", false),
             ("DUCTILE_INSTANCE", false),
             ("CREDENTIALS_DIRECTORY", false),
+            ("NOTIFY_SOCKET", false),
+            ("WATCHDOG_USEC", false),
+            ("WATCHDOG_PID", false),
+            ("INVOCATION_ID", false),
             ("HTTPS_PROXY_PASSWORD", false),
             ("", false),
         ] {

@@ -163,9 +163,11 @@ impl Db {
         W: FnMut() -> F,
     {
         let mut delay = FIRST_DELAY;
+        let mut retrying = None;
         loop {
             match self.write_in_place(work()).await {
                 Err(error) if error.is_transient() && !give_up.is_cancelled() => {
+                    retrying.get_or_insert_with(|| self.progress.retry());
                     tracing::error!(
                         write = what,
                         retry_in_ms = delay.as_millis() as u64,

@@ -12,6 +12,9 @@ pub struct WriteHealth {
     /// The last write failed for a reason that may pass: no space, an input/output error, a lock held elsewhere. One
     /// that had nothing to write does not count.
     pub failed: bool,
+    /// One that failed so is kept in memory, to be tried again. Others may succeed meanwhile: a small one where there
+    /// is no room for a large one.
+    pub retrying: bool,
     /// How long writes have waited without one being answered; `None` when none waits.
     pub waiting: Option<Duration>,
 }
@@ -20,6 +23,7 @@ pub struct WriteHealth {
 #[derive(Debug, Default)]
 pub(super) struct Progress {
     failed: AtomicBool,
+    retrying: AtomicUsize,
     waiting: AtomicUsize,
     /// The last answer, or the first wait after none.
     since: Mutex<Option<Instant>>,
@@ -33,11 +37,18 @@ impl Progress {
         Waiting(self)
     }
 
+    /// A write will be tried again, until the guard is dropped.
+    pub(super) fn retry(&self) -> Retrying<'_> {
+        self.retrying.fetch_add(1, Ordering::Relaxed);
+        Retrying(self)
+    }
+
     pub(super) fn health(&self) -> WriteHealth {
         let waits = self.waiting.load(Ordering::Relaxed) > 0;
         let since = *self.since.lock().unwrap_or_else(PoisonError::into_inner);
         let waiting = since.filter(|_| waits).map(|since| since.elapsed());
-        WriteHealth { failed: self.failed.load(Ordering::Relaxed), waiting }
+        let retrying = self.retrying.load(Ordering::Relaxed) > 0;
+        WriteHealth { failed: self.failed.load(Ordering::Relaxed), retrying, waiting }
     }
 
     fn moved(&self) {
@@ -68,6 +79,15 @@ impl Drop for Waiting<'_> {
     }
 }
 
+/// One write that is kept in memory.
+pub(super) struct Retrying<'a>(&'a Progress);
+
+impl Drop for Retrying<'_> {
+    fn drop(&mut self) {
+        self.0.retrying.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -75,18 +95,23 @@ mod tests {
     #[test]
     fn it_tells_what_waits_and_what_failed() {
         let progress = Progress::default();
-        assert_eq!(progress.health(), WriteHealth { failed: false, waiting: None });
+        assert_eq!(progress.health(), WriteHealth { failed: false, retrying: false, waiting: None });
         let write = progress.begin();
         assert!(progress.health().waiting.is_some());
         let full = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL);
         let error: Error = rusqlite::Error::SqliteFailure(full, None).into();
         write.answered(Err::<(), _>(error), false).unwrap_err();
-        assert_eq!(progress.health(), WriteHealth { failed: true, waiting: None });
+        assert_eq!(progress.health(), WriteHealth { failed: true, retrying: false, waiting: None });
         progress.begin().answered::<()>(Err(Error::Conflict("a bug".to_owned())), false).unwrap_err();
         progress.begin().answered(Ok(()), false).unwrap();
         assert!(progress.health().failed, "they say nothing of the disk");
         progress.begin().answered(Ok(()), true).unwrap();
         assert!(!progress.health().failed);
+        let retrying = progress.retry();
+        progress.begin().answered(Ok(()), true).unwrap();
+        assert!(progress.health().retrying, "another one was written");
+        drop(retrying);
+        assert!(!progress.health().retrying);
         drop(progress.begin());
         assert_eq!(progress.health().waiting, None, "given up");
     }

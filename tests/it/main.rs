@@ -15,6 +15,7 @@ mod hostile;
 mod init;
 mod limits;
 mod lock;
+mod notify;
 mod pause;
 mod plugins;
 #[cfg(feature = "fault-injection")]

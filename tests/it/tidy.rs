@@ -11,9 +11,13 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("clock", &[]),
     ("command", &[]),
     ("config", &[]),
-    ("daemon", &["active", "config", "dispatch", "plugin", "queue", "router", "scheduler", "state", "webhook"]),
+    (
+        "daemon",
+        &["active", "config", "dispatch", "health", "plugin", "queue", "router", "scheduler", "state", "webhook"],
+    ),
     ("dispatch", &["active", "config", "plugin", "queue", "router", "scheduler", "state"]),
     ("fault", &[]),
+    ("health", &["active", "queue", "scheduler", "state"]),
     ("log", &["config"]),
     ("main", &[]),
     ("plugin", &["config"]),
@@ -22,7 +26,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("scheduler", &["config", "queue", "state"]),
     ("state", &[]),
     ("vitals", &[]),
-    ("webhook", &["active", "config", "plugin", "queue", "scheduler", "state"]),
+    ("webhook", &["active", "config", "health", "plugin", "queue", "state"]),
 ];
 
 const LEAVES: &[&str] = &["clock", "command", "fault", "log", "vitals"];

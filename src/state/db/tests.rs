@@ -104,6 +104,35 @@ async fn a_lock_held_elsewhere_is_waited_for() {
     assert!(tries >= 1);
 }
 
+#[tokio::test]
+async fn a_write_that_is_kept_in_memory_is_known_while_others_succeed() {
+    let Fixture { db, _dir, .. } = fixture().await;
+    let never = CancellationToken::new();
+    let room = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let large = db.write_until_done("test", &never, || {
+        let room = room.clone();
+        move |tx: &Tx<'_>| match room.load(Ordering::SeqCst) {
+            true => insert(1)(tx),
+            false => {
+                Err(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL), None).into())
+            }
+        }
+    });
+    let small = async {
+        while !db.health().retrying {
+            tokio::task::yield_now().await;
+        }
+        db.write(insert(2)).await.unwrap();
+        let health = db.health();
+        assert!(!health.failed && health.retrying, "{health:?}");
+        room.store(true, Ordering::SeqCst);
+    };
+    let (result, ()) = tokio::join!(large, small);
+    result.unwrap();
+    assert!(!db.health().retrying);
+    assert_eq!(all(&db), [1, 2]);
+}
+
 /// A write that answers with the thread it ran on.
 fn runs_on(_: &Tx<'_>) -> Result<std::thread::ThreadId, Error> {
     Ok(std::thread::current().id())
