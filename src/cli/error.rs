@@ -7,6 +7,7 @@ use super::output;
 use crate::config::ConfigError;
 use crate::daemon::DaemonError;
 use crate::log::chain;
+use crate::queue::Limits;
 use crate::state::lock::LockError;
 use crate::state::{DirError, Error, OpenError};
 
@@ -39,6 +40,12 @@ pub(super) enum CliError {
 }
 
 impl CliError {
+    /// A job that was not added.
+    pub(super) fn queue_full(limits: Limits) -> Self {
+        let most = limits.max_queue_depth;
+        Self::Failed(format!("the queue is full ({most} jobs, `service.max_queue_depth`); nothing was added"))
+    }
+
     /// One line, or one for each problem of a configuration.
     pub(super) fn print(&self) {
         match self {

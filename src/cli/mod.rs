@@ -15,6 +15,7 @@ mod status;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
@@ -100,6 +101,16 @@ fn open_reader(config: Option<&Path>) -> Result<(Minimal, Reader), CliError> {
     StateDir::check_readable(&minimal.state_path)?;
     let reader = Reader::open(&minimal.state_path)?;
     Ok((minimal, reader))
+}
+
+/// Whether it is known that no daemon runs with this database: who may not look at the lock does not know.
+fn no_daemon(minimal: &Minimal) -> bool {
+    change::daemon(&minimal.state_path).is_ok_and(|daemon| daemon.is_none())
+}
+
+/// A duration as the configuration has them.
+fn duration(text: &str) -> Result<Duration, String> {
+    config::duration(text).map_err(|error| format!("`{text}` {error}"))
 }
 
 /// A runtime for one command: one thread, as everything that blocks has a thread of its own.

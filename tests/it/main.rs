@@ -19,6 +19,7 @@ mod pause;
 mod plugins;
 #[cfg(feature = "fault-injection")]
 mod power_loss;
+mod queue;
 mod refusal;
 mod reload;
 mod run;

@@ -13,7 +13,8 @@ const NOBODY: u32 = 65534;
 /// The arguments of every command that only looks.
 const READS: [&[&str]; 3] = [&["status"], &["queue", "--all"], &["logs"]];
 /// Those that write.
-const WRITES: [&[&str]; 3] = [&["start"], &["run", "work"], &["run", "work", "--detach"]];
+const WRITES: [&[&str]; 4] =
+    [&["start"], &["run", "work"], &["run", "work", "--detach"], &["queue", "purge", "--dead"]];
 
 /// A site whose daemon has run one job and ended.
 fn used() -> Site {
