@@ -9,13 +9,15 @@ use crate::daemon::DaemonError;
 use crate::log::chain;
 use crate::queue::Limits;
 use crate::state::lock::LockError;
-use crate::state::{DirError, Error, OpenError};
+use crate::state::{BackupError, DirError, Error, OpenError};
 
 /// The exit code for a bad configuration: EX_CONFIG of sysexits.h.
 const EX_CONFIG: u8 = 78;
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CliError {
+    #[error(transparent)]
+    Backup(#[from] BackupError),
     #[error(transparent)]
     Config(#[from] ConfigError),
     #[error(transparent)]

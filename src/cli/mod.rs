@@ -1,11 +1,14 @@
 //! The command line: one file for each subcommand.
 
+mod backup;
 mod change;
 mod check;
+mod completions;
 mod error;
 mod logs;
 mod output;
 mod pause;
+mod plugins;
 mod queue;
 mod reload;
 mod reset;
@@ -68,6 +71,12 @@ enum Command {
     Queue(queue::Args),
     /// Show attempts: what ran, when, how it ended and what the plugin said
     Logs(logs::Args),
+    /// Show the plugins: which are loaded, why not, what they can do
+    Plugins(plugins::Args),
+    /// Copy the database to a file, also while the daemon runs
+    Backup(backup::Args),
+    /// Print a script that completes ductile's command line in a shell
+    Completions(completions::Args),
 }
 
 /// Runs the program with the arguments of the process.
@@ -85,6 +94,9 @@ pub fn main() -> ExitCode {
         Command::Resume(args) => pause::resume(args, config),
         Command::Queue(args) => queue::queue(args, config),
         Command::Logs(args) => logs::logs(args, config),
+        Command::Plugins(args) => plugins::plugins(&args, config),
+        Command::Backup(args) => backup::backup(&args, config),
+        Command::Completions(args) => completions::completions(&args),
     };
     match result {
         Ok(code) => code,

@@ -111,6 +111,15 @@ pub(super) fn duration(ms: u64) -> String {
     words.join(" ")
 }
 
+/// A size for people.
+pub(super) fn size(bytes: u64) -> String {
+    let units = [(1 << 30, "GB"), (1 << 20, "MB"), (1 << 10, "KB")];
+    match units.into_iter().find(|(unit, _)| bytes >= *unit) {
+        Some((unit, name)) => format!("{:.1} {name}", bytes as f64 / unit as f64),
+        None => format!("{bytes} bytes"),
+    }
+}
+
 /// A text of a plugin's without what a terminal would obey: control characters are shown, not sent.
 pub(super) fn printable(text: &str) -> Cow<'_, str> {
     if !text.chars().any(is_control) {
@@ -191,6 +200,15 @@ mod tests {
             [(0, "0ms"), (999, "999ms"), (1_000, "1s"), (61_000, "1m 1s"), (3_600_000, "1h"), (90_061_000, "1d 1h")];
         for (ms, text) in cases {
             assert_eq!(duration(ms), text);
+        }
+    }
+
+    #[test]
+    fn sizes_have_one_digit_more() {
+        let cases =
+            [(0, "0 bytes"), (1_023, "1023 bytes"), (1_536, "1.5 KB"), (5 << 20, "5.0 MB"), (3 << 30, "3.0 GB")];
+        for (bytes, text) in cases {
+            assert_eq!(size(bytes), text);
         }
     }
 
