@@ -5,6 +5,7 @@ mod change;
 mod check;
 mod completions;
 mod error;
+mod init;
 mod logs;
 mod output;
 mod pause;
@@ -73,6 +74,8 @@ enum Command {
     Logs(logs::Args),
     /// Show the plugins: which are loaded, why not, what they can do
     Plugins(plugins::Args),
+    /// Make a folder that is ready to start: configuration, two plugins, a README
+    Init(init::Args),
     /// Copy the database to a file, also while the daemon runs
     Backup(backup::Args),
     /// Print a script that completes ductile's command line in a shell
@@ -95,6 +98,7 @@ pub fn main() -> ExitCode {
         Command::Queue(args) => queue::queue(args, config),
         Command::Logs(args) => logs::logs(args, config),
         Command::Plugins(args) => plugins::plugins(&args, config),
+        Command::Init(args) => init::init(&args),
         Command::Backup(args) => backup::backup(&args, config),
         Command::Completions(args) => completions::completions(&args),
     };
