@@ -93,6 +93,8 @@ pub(super) fn of_plugin(reader: &Reader, plugin: Option<&str>) -> Result<String,
     let Some(name) = plugin else { return Ok(String::new()) };
     Ok(match publish::plugin(reader, name)? {
         Some(_) => format!(" of plugin `{name}`"),
+        // No daemon has said which there are.
+        None if publish::all_plugins(reader)?.is_empty() => format!(" of plugin `{name}`"),
         None => format!(" of `{name}`; there is no plugin of that name"),
     })
 }

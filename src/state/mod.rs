@@ -22,7 +22,7 @@ pub use backup::{BackupError, backup, damage};
 pub use db::{Db, Reader, Tx};
 pub use dir::{DirError, StateDir};
 pub use error::Error;
-pub use open::OpenError;
+pub use open::{OpenError, refuse_network};
 pub use progress::WriteHealth;
 pub use sql::Text;
 

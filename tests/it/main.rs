@@ -2,8 +2,10 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod backup;
 mod by_hand;
 mod by_others;
+mod check;
 mod cli;
 mod core_events;
 mod cost;
@@ -11,10 +13,12 @@ mod crash;
 #[cfg(feature = "fault-injection")]
 mod crash_walk;
 mod disk_full;
+mod follow;
 mod hostile;
 mod init;
 mod limits;
 mod lock;
+mod new_folder;
 mod pause;
 mod plugins;
 #[cfg(feature = "fault-injection")]
