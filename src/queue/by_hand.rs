@@ -1,6 +1,6 @@
 //! What a person does with dead jobs: try again, forget.
 
-use rusqlite::Connection;
+use rusqlite::{Connection, Row};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
@@ -41,7 +41,9 @@ pub fn retry(
 }
 
 pub(super) const DEAD_BEFORE: &str = "SELECT seq FROM job_queue INDEXED BY job_queue_dead \
-     WHERE status = 'dead' AND completed_at < ?1 AND plugin = coalesce(?2, plugin) ORDER BY seq";
+     WHERE status = 'dead' AND completed_at < ?1 ORDER BY seq";
+pub(super) const DEAD_OF_PLUGIN_BEFORE: &str = "SELECT seq FROM job_queue INDEXED BY job_queue_dead_plugin \
+     WHERE status = 'dead' AND completed_at < ?1 AND plugin = ?2 ORDER BY seq";
 /// The number may have been given again since it was looked up.
 pub(super) const DELETE_DEAD: &str = "DELETE FROM job_queue WHERE seq = ?1 AND status = 'dead' AND completed_at < ?2";
 
@@ -58,9 +60,14 @@ impl Forgotten {
     /// # Errors
     /// When the database cannot be read.
     pub fn find(connection: &Connection, before: Timestamp, plugin: Option<&str>) -> Result<Self, Error> {
-        let mut statement = connection.prepare_cached(DEAD_BEFORE)?;
-        let rows = statement.query_map((Text(before), plugin), |row| row.get(0))?;
-        Ok(Self { seqs: rows.collect::<Result<_, _>>()?, before })
+        let seq = |row: &Row<'_>| row.get(0);
+        let seqs: rusqlite::Result<_> = match plugin {
+            None => connection.prepare_cached(DEAD_BEFORE)?.query_map([Text(before)], seq)?.collect(),
+            Some(plugin) => {
+                connection.prepare_cached(DEAD_OF_PLUGIN_BEFORE)?.query_map((Text(before), plugin), seq)?.collect()
+            }
+        };
+        Ok(Self { seqs: seqs?, before })
     }
 
     /// How many they are.

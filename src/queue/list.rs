@@ -272,7 +272,11 @@ fn select_log(connection: &Connection, filter: &LogFilter, order: &str, limit: u
 /// All four parameters are in each statement, so that they are bound alike.
 pub(super) fn log_sql(filter: &LogFilter, order: &str) -> String {
     // Left to itself, SQLite would look for a plugin's few failures among all its attempts.
-    let index = if filter.failed { "INDEXED BY job_log_failed" } else { "" };
+    let index = match (filter.failed, &filter.plugin) {
+        (true, Some(_)) => "INDEXED BY job_log_failed_plugin",
+        (true, None) => "INDEXED BY job_log_failed",
+        (false, _) => "",
+    };
     let failed = if filter.failed { "AND status != 'succeeded'" } else { "" };
     let plugin = if filter.plugin.is_some() { "plugin = ?3" } else { "?3 IS NULL" };
     // The sign keeps it from being looked up by time and then sorted.
