@@ -211,6 +211,9 @@ fn a_dead_job_is_retried_as_a_new_one_below_it() {
     assert_eq!((&job["parent_job_id"], &job["submitted_by"]), (&json!(dead), &json!("cli")));
     assert_eq!(site.job(&dead), before, "the dead one stays as it is");
     site.cli(["queue", "trace", &dead]).expect_code(0).expect_stdout("cli (retry)");
+    site.cli(["pause", "broken"]).expect_code(0);
+    site.cli(["queue", "retry", &dead]).expect_code(0).expect_stderr("it waits: plugin `broken` is paused since");
+    site.cli(["resume", "broken"]).expect_code(0);
 
     let daemon = site.start();
     site.wait_rows(&format!("SELECT 1 FROM job_log WHERE job_id = '{id}'"));
@@ -306,6 +309,29 @@ fn without_a_daemon_jobs_are_cancelled_also_those_that_wait_and_nothing_is_recov
     site.cli(["queue", "cancel", &running]).expect_code(1).expect_stderr("is running");
     assert_eq!(site.job(&running)["attempt"], 1, "it was not recovered");
     assert!(!site.plugin_processes().is_empty(), "nothing was killed");
+}
+
+#[test]
+fn a_job_is_cancelled_beside_a_run_that_holds_the_state_dir() {
+    let site = Site::with(Plugin::sh("work", GATED));
+    let waiting = site.detach(["work"]);
+    let run = site.spawn(["run", "work"]);
+    site.wait_file("started");
+    site.cli(["queue", "cancel", &waiting]).expect_code(0);
+    site.touch("go");
+    run.wait().expect_code(0);
+    assert_eq!((site.job(&waiting)["status"].as_str(), site.read("started").lines().count()), (Some("dead"), 1));
+}
+
+#[test]
+fn changes_that_are_made_at_the_same_time_are_all_made() {
+    let site = Site::with(Plugin::sh("work", OK));
+    let ids: Vec<_> = (0..6).map(|_| site.detach(["work"])).collect();
+    let changes: Vec<_> = ids.iter().map(|id| site.spawn(["queue", "cancel", id])).collect();
+    for change in changes {
+        change.wait().expect_code(0);
+    }
+    assert_eq!(site.count("SELECT count(*) FROM job_queue WHERE status = 'dead'"), 6);
 }
 
 #[test]

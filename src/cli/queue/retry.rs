@@ -8,6 +8,7 @@ use rusqlite::Connection;
 use super::find::{self, Prefix, describe};
 use crate::cli::change::change;
 use crate::cli::error::CliError;
+use crate::cli::pause::paused;
 use crate::cli::run::runnable;
 use crate::cli::{open_reader, output};
 use crate::clock::Clock;
@@ -21,7 +22,7 @@ settings give it now. The dead one stays, as its parent. Its id is printed.
 
 Examples:
   ductile queue retry 0199f3c2 --dry-run
-  ductile logs --follow & ductile queue retry 0199f3c2")]
+  ductile queue retry 0199f3c2")]
 pub(super) struct Args {
     /// The id of a dead job, or the beginning of it
     #[arg(value_name = "JOB")]
@@ -45,9 +46,10 @@ pub(super) fn retry(args: &Args, config: Option<&Path>) -> Result<ExitCode, CliE
             Err(refusal) => return Ok(Err(refusal)),
         };
         let (id, enqueued) = queue::retry(tx, &job, max_attempts, limits, Clock::System.now())?;
-        Ok(Ok((job, id, enqueued, limits)))
+        let paused = paused(tx, &job.plugin)?;
+        Ok(Ok((job, id, enqueued, limits, paused)))
     })?;
-    let (job, id, enqueued, limits) = changed.outcome?;
+    let (job, id, enqueued, limits, paused) = changed.outcome?;
     match enqueued {
         Enqueued::Inserted => output::line(&id.to_string())?,
         Enqueued::Duplicate(existing) => {
@@ -61,6 +63,9 @@ pub(super) fn retry(args: &Args, config: Option<&Path>) -> Result<ExitCode, CliE
         "job {} stays dead; the new one does the same: {} {}",
         job.id, job.plugin, job.command
     ));
+    if let Some(paused) = paused {
+        output::message(format_args!("it waits: {paused}"));
+    }
     if changed.daemon.is_none() {
         output::message("no daemon is running: the job waits on the queue until `ductile start`");
     }
