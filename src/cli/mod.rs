@@ -42,6 +42,7 @@ struct Cli {
 
 const AFTER_HELP: &str = "\
 Examples:
+  ductile init gateway                   a folder to begin with
   ductile check                          is the configuration right?
   ductile start                          run the gateway in the foreground
   ductile run echo                       run a plugin now and see what it says
