@@ -9,17 +9,16 @@ use crate::state;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-The copy is of one moment; a daemon that runs is not held up. It is complete, checked and on disk when its name
-appears. It holds the queue with all payloads, the log and what plugins remember; configuration, secrets and plugins are
-not in it.
+The copy is of one moment; a daemon that runs is not held up. It is complete, checked and on disk
+when its name appears. It holds the queue with all payloads, the log and what plugins remember;
+configuration, secrets and plugins are not in it.
 
 To restore it (data/ductile.db stands for `state.path`):
   1. stop the daemon
-  2. mkdir data/old && mv data/ductile.db* data/old/   all of them: -wal and -shm belong to the old one
-  3. cp backup.db data/ductile.db                      as the user that the daemon runs as
+  2. mkdir data/old && mv data/ductile.db* data/old/    -wal and -shm belong to the old one
+  3. cp backup.db data/ductile.db                       as the user that the daemon runs as
   4. ductile start
-A job that was running at the moment of the copy is run again, and so are those that were queued then and have run
-since.
+Jobs that were queued or running at the moment of the copy are run, also those that have run since.
 
 Examples:
   ductile backup backup.db

@@ -16,17 +16,18 @@ use report::Report;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Prints every problem with its file, line and column. With --deep it also looks at what `ductile start` needs: the state
-dir, the database (every page of it), free space on the disk, the interpreter of each plugin, the address for webhooks.
-Nothing is changed, and a daemon that runs is not disturbed.
+Prints every problem with its file, line and column. With --deep it also looks at what
+`ductile start` needs: the state dir, the database (every page of it), free space on the disk, the
+interpreter of each plugin, the address for webhooks. Nothing is changed, and a daemon that runs is
+not disturbed.
 
 Examples:
   ductile check
-  ductile check --deep                                 before the first start, or after a move
-  ductile check --env-file /etc/ductile/environment    with the secrets that systemd gives
+  ductile check --deep                                before the first start, or after a move
+  ductile check --env-file /etc/ductile/environment   with the secrets that systemd gives
 
-Exit codes: 0 all is well, also with warnings; 1 a plugin cannot be loaded, or --deep found an error; 78 the
-configuration is wrong.")]
+Exit codes: 0 all is well, also with warnings; 1 a plugin cannot be loaded, or --deep found an
+error; 78 the configuration is wrong.")]
 pub(super) struct Args {
     /// Take variables from this file, in the format of systemd's EnvironmentFile=, instead of the environment
     #[arg(long, value_name = "FILE")]

@@ -11,8 +11,8 @@ use super::output;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Makes config.yaml, README.md and the plugins echo and example. Nothing is overwritten: if one of these names, or data,
-is there already, nothing is made.
+Makes config.yaml, README.md and the plugins echo and example. Nothing is overwritten: if one of
+these names, or data, is there already, nothing is made.
 
 Examples:
   ductile init gateway && cd gateway && ductile start")]

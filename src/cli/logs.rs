@@ -20,8 +20,8 @@ use follow::follow;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-One line for each ended attempt, the newest last; below it what the plugin logged, and for a failure the error and what
-the plugin wrote to stderr.
+One line for each ended attempt, the newest last; below it what the plugin logged, and for a
+failure the error and what the plugin wrote to stderr.
 
 Examples:
   ductile logs feed --limit 5            the last attempts of a plugin

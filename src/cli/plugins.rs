@@ -18,7 +18,8 @@ use crate::state::{Reader, plugin_state};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-What the daemon made of the configured plugins when it read its configuration; `ductile check` reads it now.
+What the daemon made of the configured plugins when it read its configuration; `ductile check`
+reads it now.
 
 Examples:
   ductile plugins                        which are loaded, and why not

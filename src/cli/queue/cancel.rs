@@ -16,8 +16,8 @@ use crate::state::Tx;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Only a queued job can be cancelled, also one that waits for its retry. One that runs is left alone: it ends by itself,
-at its plugin's timeout at the latest. What is cancelled can be put back with `ductile queue retry`.
+Only a queued job can be cancelled, also one that waits for its retry. One that runs is left alone:
+it ends by itself, at its plugin's timeout at the latest. `ductile queue retry` takes it back.
 
 Examples:
   ductile queue cancel 0199f3c2 --dry-run

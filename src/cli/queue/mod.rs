@@ -20,9 +20,9 @@ use crate::queue::{Job, Status, pauses};
 #[derive(Debug, clap::Args)]
 #[command(
     args_conflicts_with_subcommands = true,
-    subcommand_help_heading = "One job, or many",
     after_help = "\
-Jobs are shown in the order of the queue, which is the order in which they were submitted.
+Jobs are shown in the order of the queue, which is the order in which they were submitted. JOB is
+an id, or the beginning of one that no other job shares.
 
 Examples:
   ductile queue                          what waits and what runs
@@ -30,9 +30,7 @@ Examples:
   ductile queue show 0199f3c2            all there is to know of one job
   ductile queue trace 0199f3c2           what one event has caused, from any job of it
   ductile queue retry 0199f3c2           again, as a new job, what is dead
-  ductile queue purge --dead --older-than 30d --dry-run
-
-A job is named by its id, or by the beginning of it that no other job shares."
+  ductile queue purge --dead --older-than 30d --dry-run"
 )]
 pub(super) struct Args {
     #[command(subcommand)]

@@ -14,8 +14,9 @@ use crate::state::{Db, Tx};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Dead jobs go by themselves when `service.job_queue_retention` is over; this is for those whose sight is not wanted any
-longer. They are deleted with their payloads and cannot be retried any more; their attempts stay in `ductile logs`.
+Dead jobs go by themselves when `service.job_queue_retention` is over; this is for those that
+nobody wants to see until then. They are deleted with their payloads and cannot be retried any
+more; their attempts stay in `ductile logs`.
 
 Examples:
   ductile queue purge --dead --dry-run

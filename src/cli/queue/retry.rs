@@ -17,8 +17,8 @@ use crate::state::{Tx, publish};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-The new job has the plugin, command, payload and dedupe key of the dead one, and the attempts that the plugin's
-settings give it now. The dead one stays, as its parent. Its id is printed.
+The new job has the plugin, command, payload and dedupe key of the dead one, and the attempts that
+the plugin's settings give it now. The dead one stays, as its parent. The new id is printed.
 
 Examples:
   ductile queue retry 0199f3c2 --dry-run

@@ -20,9 +20,9 @@ use crate::state::Reader;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Each job is below the one that caused it; a job of `queue retry` is below the dead one. TOOK is the time of the last
-attempt, and AFTER how long after the first job it ended. Jobs that were deleted when their time was over are missing,
-which is said where it shows.
+Each job is below the one that caused it; a job of `queue retry` is below the dead one. TOOK is the
+time of the last attempt, AFTER how long after the first job was enqueued it was over; the job that
+was asked for has a *. A first job that was deleted when its time was over is named.
 
 Examples:
   ductile queue trace 0199f3c2
