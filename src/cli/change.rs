@@ -32,6 +32,14 @@ where
     T: Send + 'static,
     F: FnOnce(&Tx<'_>) -> Result<T, Error> + Send + 'static,
 {
+    changes(config, async |db| Ok(db.write(work).await?))
+}
+
+/// As [`change`], for what should not be one transaction.
+pub(super) fn changes<T>(
+    config: Option<&Path>,
+    work: impl AsyncFnOnce(&Db) -> Result<T, CliError>,
+) -> Result<Changed<T>, CliError> {
     let state_path = config::load_minimal(&config::find(config)?)?.state_path;
     // Before the lock is looked at: another user's cannot even be read.
     let Some(dir) = StateDir::find(&state_path)? else {
@@ -39,7 +47,7 @@ where
     };
     runtime()?.block_on(async {
         let Access { db, holder, lock } = access(dir.path(), &state_path).await?;
-        let result = db.write(work).await;
+        let result = work(&db).await;
         db.close().await;
         drop(lock);
         let outcome = result?;

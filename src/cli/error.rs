@@ -7,14 +7,17 @@ use super::output;
 use crate::config::ConfigError;
 use crate::daemon::DaemonError;
 use crate::log::chain;
+use crate::queue::Limits;
 use crate::state::lock::LockError;
-use crate::state::{DirError, Error, OpenError};
+use crate::state::{BackupError, DirError, Error, OpenError};
 
 /// The exit code for a bad configuration: EX_CONFIG of sysexits.h.
 const EX_CONFIG: u8 = 78;
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CliError {
+    #[error(transparent)]
+    Backup(#[from] BackupError),
     #[error(transparent)]
     Config(#[from] ConfigError),
     #[error(transparent)]
@@ -39,6 +42,12 @@ pub(super) enum CliError {
 }
 
 impl CliError {
+    /// A job that was not added.
+    pub(super) fn queue_full(limits: Limits) -> Self {
+        let most = limits.max_queue_depth;
+        Self::Failed(format!("the queue is full ({most} jobs, `service.max_queue_depth`); nothing was added"))
+    }
+
     /// One line, or one for each problem of a configuration.
     pub(super) fn print(&self) {
         match self {

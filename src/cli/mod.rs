@@ -1,11 +1,15 @@
 //! The command line: one file for each subcommand.
 
+mod backup;
 mod change;
 mod check;
+mod completions;
 mod error;
+mod init;
 mod logs;
 mod output;
 mod pause;
+mod plugins;
 mod queue;
 mod reload;
 mod reset;
@@ -15,6 +19,7 @@ mod status;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
@@ -37,6 +42,7 @@ struct Cli {
 
 const AFTER_HELP: &str = "\
 Examples:
+  ductile init gateway                   a folder to begin with
   ductile check                          is the configuration right?
   ductile start                          run the gateway in the foreground
   ductile run echo                       run a plugin now and see what it says
@@ -67,6 +73,14 @@ enum Command {
     Queue(queue::Args),
     /// Show attempts: what ran, when, how it ended and what the plugin said
     Logs(logs::Args),
+    /// Show the plugins: which are loaded, why not, what they can do
+    Plugins(plugins::Args),
+    /// Make a folder that is ready to start: configuration, two plugins, a README
+    Init(init::Args),
+    /// Copy the database to a file, also while the daemon runs
+    Backup(backup::Args),
+    /// Print a script that completes ductile's command line in a shell
+    Completions(completions::Args),
 }
 
 /// Runs the program with the arguments of the process.
@@ -84,6 +98,10 @@ pub fn main() -> ExitCode {
         Command::Resume(args) => pause::resume(args, config),
         Command::Queue(args) => queue::queue(args, config),
         Command::Logs(args) => logs::logs(args, config),
+        Command::Plugins(args) => plugins::plugins(&args, config),
+        Command::Init(args) => init::init(&args),
+        Command::Backup(args) => backup::backup(&args, config),
+        Command::Completions(args) => completions::completions(&args),
     };
     match result {
         Ok(code) => code,
@@ -100,6 +118,16 @@ fn open_reader(config: Option<&Path>) -> Result<(Minimal, Reader), CliError> {
     StateDir::check_readable(&minimal.state_path)?;
     let reader = Reader::open(&minimal.state_path)?;
     Ok((minimal, reader))
+}
+
+/// Whether it is known that no daemon runs with this database: who may not look at the lock does not know.
+fn no_daemon(minimal: &Minimal) -> bool {
+    change::daemon(&minimal.state_path).is_ok_and(|daemon| daemon.is_none())
+}
+
+/// A duration as the configuration has them.
+fn duration(text: &str) -> Result<Duration, String> {
+    config::duration(text).map_err(|error| format!("`{text}` {error}"))
 }
 
 /// A runtime for one command: one thread, as everything that blocks has a thread of its own.

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt::Display;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 
 use chrono::Local;
 use comfy_table::{ContentArrangement, Row, Table, presets};
@@ -29,20 +29,64 @@ pub(super) fn json(value: &impl Serialize) -> io::Result<()> {
 
 /// Prints rows under their headings on stdout, nothing cut.
 pub(super) fn table(head: impl Into<Row>, rows: impl IntoIterator<Item = impl Into<Row>>) -> io::Result<()> {
+    painted_table(head, rows.into_iter().map(|row| (Paint::Plain, row)))
+}
+
+/// As [`table`], each row in its colour; no cell may have more than one line.
+pub(super) fn painted_table(
+    head: impl Into<Row>,
+    rows: impl IntoIterator<Item = (Paint, impl Into<Row>)>,
+) -> io::Result<()> {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(head);
-    for row in rows {
+    let mut paints = vec![Paint::Head];
+    for (paint, row) in rows {
         table.add_row(row);
+        paints.push(paint);
     }
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));
     }
-    let mut out = io::stdout().lock();
-    for line in table.lines() {
-        writeln!(out, "{}", line.trim_end())?;
+    let (mut out, colours) = (io::stdout().lock(), colours());
+    for (line, paint) in table.lines().zip(paints) {
+        writeln!(out, "{}", paint.on(line.trim_end(), colours))?;
     }
     Ok(())
+}
+
+/// What a line means to its reader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Paint {
+    Plain,
+    Head,
+    /// It goes on right now.
+    Busy,
+    /// It needs somebody.
+    Bad,
+    /// It is over, or switched off.
+    Dim,
+}
+
+impl Paint {
+    /// The text in its colour, if there are colours.
+    pub(super) fn on(self, text: &str, colours: bool) -> Cow<'_, str> {
+        let code = match self {
+            _ if !colours => return text.into(),
+            Self::Plain => return text.into(),
+            Self::Head => "1",
+            Self::Busy => "36",
+            Self::Bad => "31",
+            Self::Dim => "2",
+        };
+        format!("\u{1b}[{code}m{text}\u{1b}[0m").into()
+    }
+}
+
+/// Whether stdout is a terminal whose user wants colours.
+pub(super) fn colours() -> bool {
+    let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    io::stdout().is_terminal() && !set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
 /// A time for people: the machine's zone, whole seconds.
@@ -67,6 +111,15 @@ pub(super) fn duration(ms: u64) -> String {
     words.join(" ")
 }
 
+/// A size for people.
+pub(super) fn size(bytes: u64) -> String {
+    let units = [(1 << 30, "GB"), (1 << 20, "MB"), (1 << 10, "KB")];
+    match units.into_iter().find(|(unit, _)| bytes >= *unit) {
+        Some((unit, name)) => format!("{:.1} {name}", bytes as f64 / unit as f64),
+        None => format!("{bytes} bytes"),
+    }
+}
+
 /// A text of a plugin's without what a terminal would obey: control characters are shown, not sent.
 pub(super) fn printable(text: &str) -> Cow<'_, str> {
     if !text.chars().any(is_control) {
@@ -78,6 +131,53 @@ pub(super) fn printable(text: &str) -> Cow<'_, str> {
 
 fn is_control(c: char) -> bool {
     c.is_control() && c != '\t' && c != '\n'
+}
+
+/// JSON text with each value on a line of its own; no value is changed. Text that is no JSON comes out as some text.
+pub(super) fn indented_json(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() * 2);
+    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
+    let new_line = |out: &mut String, depth: usize| {
+        out.push('\n');
+        out.extend(std::iter::repeat_n("  ", depth));
+    };
+    let mut rest = text.trim().chars().peekable();
+    while let Some(c) = rest.next() {
+        if in_string {
+            (in_string, escaped) = (escaped || c != '"', !escaped && c == '\\');
+            out.push(c);
+            continue;
+        }
+        match c {
+            '{' | '[' => {
+                out.push(c);
+                while rest.next_if(|c| c.is_ascii_whitespace()).is_some() {}
+                match rest.next_if(|next| matches!((c, next), ('{', '}') | ('[', ']'))) {
+                    Some(end) => out.push(end),
+                    None => {
+                        depth += 1;
+                        new_line(&mut out, depth);
+                    }
+                }
+            }
+            '}' | ']' => {
+                depth = depth.saturating_sub(1);
+                new_line(&mut out, depth);
+                out.push(c);
+            }
+            ',' => {
+                out.push(c);
+                new_line(&mut out, depth);
+            }
+            ':' => out.push_str(": "),
+            c if c.is_ascii_whitespace() => {}
+            c => {
+                in_string = c == '"';
+                out.push(c);
+            }
+        }
+    }
+    out
 }
 
 /// The first line of a text, with a mark when there is more.
@@ -101,6 +201,38 @@ mod tests {
         for (ms, text) in cases {
             assert_eq!(duration(ms), text);
         }
+    }
+
+    #[test]
+    fn sizes_have_one_digit_more() {
+        let cases =
+            [(0, "0 bytes"), (1_023, "1023 bytes"), (1_536, "1.5 KB"), (5 << 20, "5.0 MB"), (3 << 30, "3.0 GB")];
+        for (bytes, text) in cases {
+            assert_eq!(size(bytes), text);
+        }
+    }
+
+    #[test]
+    fn indented_json_has_the_same_values() {
+        let cases = [
+            ("{}", "{}"),
+            (" [ ] ", "[]"),
+            (r#"{"a":1.50,"b":[true , {}]}"#, "{\n  \"a\": 1.50,\n  \"b\": [\n    true,\n    {}\n  ]\n}"),
+            (r#"["{\"a\": [,]}\\", ":"]"#, "[\n  \"{\\\"a\\\": [,]}\\\\\",\n  \":\"\n]"),
+            ("12345678901234567890123.10", "12345678901234567890123.10"),
+        ];
+        for (text, indented) in cases {
+            assert_eq!(indented_json(text), indented);
+        }
+        for broken in ["]]", "{\"a", "{[", ""] {
+            indented_json(broken);
+        }
+    }
+
+    #[test]
+    fn colours_are_left_out_without_a_terminal() {
+        assert_eq!(Paint::Bad.on("x", false), "x");
+        assert_eq!(Paint::Bad.on("x", true), "\u{1b}[31mx\u{1b}[0m");
     }
 
     #[test]

@@ -3,12 +3,14 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use rusqlite::Connection;
+
 use super::change::change;
 use super::error::CliError;
 use super::output;
 use crate::clock::Clock;
 use crate::queue;
-use crate::state::{Reader, Tx, publish};
+use crate::state::{Error, Tx, publish};
 
 #[derive(Debug, clap::Args)]
 #[command(
@@ -68,8 +70,8 @@ fn subject(plugin: Option<&str>) -> String {
 }
 
 /// What keeps the jobs of a plugin waiting, for a person; `None` when nothing is paused.
-pub(super) fn paused(reader: &Reader, plugin: &str) -> Result<Option<String>, CliError> {
-    let pauses = queue::pauses(reader)?;
+pub(super) fn paused(connection: &Connection, plugin: &str) -> Result<Option<String>, Error> {
+    let pauses = queue::pauses(connection)?;
     let paused = |what: &str, since, resume: &str| {
         format!("{what} is paused since {}; to go on: `{resume}`", output::local(since))
     };
@@ -81,7 +83,7 @@ pub(super) fn paused(reader: &Reader, plugin: &str) -> Result<Option<String>, Cl
 }
 
 /// The names of the configured plugins, if `plugin` is none of them.
-pub(super) fn unknown_plugin(tx: &Tx<'_>, plugin: Option<&str>) -> Result<Option<Vec<String>>, crate::state::Error> {
+pub(super) fn unknown_plugin(tx: &Tx<'_>, plugin: Option<&str>) -> Result<Option<Vec<String>>, Error> {
     let Some(name) = plugin else { return Ok(None) };
     let names: Vec<_> = publish::all_plugins(tx)?.into_iter().map(|plugin| plugin.name).collect();
     Ok((!names.iter().any(|known| known == name)).then_some(names))

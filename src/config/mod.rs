@@ -27,6 +27,7 @@ pub use load::{Loaded, Minimal, find, load, load_minimal};
 pub use path::{At, ConfigPath};
 pub use problem::{ConfigError, Problem};
 pub use source::Source;
+pub use units::{UnitError, duration};
 pub use variables::Variables;
 
 /// The reserved source of the gateway's own events; `from` in a route, never a plugin.

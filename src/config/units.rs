@@ -22,7 +22,7 @@ const GREATEST_SIZE: u64 = 1 << 30;
 
 /// Why a text is no duration, size or time; reads after the text itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum UnitError {
+pub enum UnitError {
     #[error("is not a duration: a whole number and a unit (`ms`, `s`, `m`, `h`, `d` or `w`) is, such as `30s` or `5m`")]
     Duration,
     #[error(
@@ -41,7 +41,10 @@ pub(super) enum UnitError {
 }
 
 /// `30s`, `5m`, `2h`, `1d`, `1w`, `500ms`.
-pub(super) fn duration(text: &str) -> Result<Duration, UnitError> {
+///
+/// # Errors
+/// When it is none, or longer than ten years.
+pub fn duration(text: &str) -> Result<Duration, UnitError> {
     let (number, unit) = split(text).ok_or(UnitError::Duration)?;
     let (_, length) = DURATION_UNITS.into_iter().find(|(name, _)| *name == unit).ok_or(UnitError::Duration)?;
     // What does not fit in 64 bits is too long as well.

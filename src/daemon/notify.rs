@@ -35,7 +35,10 @@ impl Manager {
         let address = env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty()).and_then(|name| {
             address(&name)
                 .inspect_err(|error| {
-                    tracing::warn!(error = log::chain(error), "`NOTIFY_SOCKET` is of a kind that is not known");
+                    tracing::warn!(
+                        error = log::chain(error),
+                        "the service manager's address, NOTIFY_SOCKET, is of a kind that is not known"
+                    );
                 })
                 .ok()
         });

@@ -13,6 +13,7 @@ use tokio::process::Command;
 use uuid::Uuid;
 
 use super::environment::{Environment, INSTANCE_VARIABLE};
+use super::interpreter::{self, InterpreterError};
 use super::manifest::{Manifest, ManifestError};
 use super::trust::{TrustError, TrustedFolder};
 use crate::config::PluginConfig;
@@ -97,6 +98,15 @@ impl Plugin {
     /// Checks again what was checked when the plugin was loaded, except for the manifest's contents.
     pub fn recheck(&self) -> Result<(), TrustError> {
         self.trusted().map(drop)
+    }
+
+    /// Whether the system has what the entrypoint asks for in its first line.
+    ///
+    /// # Errors
+    /// When it has not, and when the plugin may not be run.
+    pub fn check_interpreter(&self) -> Result<(), InterpreterError> {
+        let (folder, entrypoint) = self.trusted()?;
+        interpreter::check(&entrypoint, &folder.path, &self.environment)
     }
 
     /// The settings under `config`, as the plugin gets them: a JSON object.

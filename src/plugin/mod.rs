@@ -7,7 +7,7 @@
 //! | module | owns |
 //! |---|---|
 //! | `registry`, `conflict` | what was found, and what of the configuration contradicts it |
-//! | `loaded`, `manifest`, `trust`, `environment` | one plugin: what it declares, whether it may run, what it sees |
+//! | `loaded`, `manifest`, `trust`, `environment`, `interpreter` | one plugin: what it declares, whether it may and can run, what it sees |
 //! | `protocol` | the bytes on stdin and stdout |
 //! | `spawn`, `process` | one child, from start to reap |
 //! | `outcome`, `attempt` | what came of it |
@@ -16,6 +16,7 @@
 mod attempt;
 mod conflict;
 mod environment;
+mod interpreter;
 mod loaded;
 mod manifest;
 mod outcome;
@@ -29,6 +30,7 @@ mod trust;
 
 pub use attempt::{Attempt, Call, run};
 pub use conflict::{Conflict, PathPart};
+pub use interpreter::InterpreterError;
 pub use loaded::{LoadError, Plugin};
 pub use manifest::{Access, ConfigKeys, Declared, Manifest};
 pub use outcome::Outcome;

@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::job::{Job, JobLogStatus, Status};
+use super::log;
 use super::store::{self, columns};
 use crate::clock::Timestamp;
 use crate::state::{Error, Text};
@@ -110,6 +111,43 @@ pub fn job(connection: &Connection, id: Uuid) -> Result<Option<Job>, Error> {
     Ok(statement.query_row([Text(id)], store::job).optional()?)
 }
 
+pub(super) const BY_ID_RANGE: &str =
+    concat!("SELECT ", columns!(), " FROM job_queue WHERE id >= ?1 AND id < ?2 ORDER BY id LIMIT ?3");
+
+/// As many jobs that share the beginning of their ids are told apart.
+const CANDIDATES: u32 = 10;
+
+/// The jobs whose ids begin with `prefix`, up to a few more than one; their ids are lower-case hexadecimal.
+///
+/// # Errors
+/// When the database cannot be read.
+pub fn jobs_by_prefix(connection: &Connection, prefix: &str) -> Result<Vec<Job>, Error> {
+    let mut statement = connection.prepare_cached(BY_ID_RANGE)?;
+    let rows = statement.query_map((prefix, end_of_range(prefix), CANDIDATES), store::job)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// The ids beginning with `prefix` of jobs that have attempts in the log, whether or not the jobs are still there.
+///
+/// # Errors
+/// When the database cannot be read.
+pub fn logged_by_prefix(connection: &Connection, prefix: &str) -> Result<Vec<Uuid>, Error> {
+    log::ids_in_range(connection, prefix, &end_of_range(prefix), CANDIDATES)
+}
+
+/// What comes after everything that begins with `prefix`: no id has a letter behind `f`.
+fn end_of_range(prefix: &str) -> String {
+    format!("{prefix}g")
+}
+
+/// What the job was given, JSON text.
+///
+/// # Errors
+/// When the database cannot be read.
+pub fn payload(connection: &Connection, job: &Job) -> Result<Option<String>, Error> {
+    store::payload(connection, job.seq)
+}
+
 /// One job with its attempts, both of the same moment.
 ///
 /// # Errors
@@ -162,25 +200,91 @@ pub fn attempts(connection: &Connection, job: Uuid) -> Result<Vec<Attempt>, Erro
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+/// How long the last ended attempt of a job took, milliseconds.
+///
+/// # Errors
+/// When the database cannot be read.
+pub fn last_duration(connection: &Connection, job: Uuid) -> Result<Option<u64>, Error> {
+    log::last_duration(connection, job)
+}
+
+/// Which attempts to show.
+#[derive(Debug, Clone, Default)]
+pub struct LogFilter {
+    pub plugin: Option<String>,
+    /// Only attempts that did not succeed.
+    pub failed: bool,
+    /// Only attempts that ended then or later.
+    pub since: Option<Timestamp>,
+    /// Only attempts with a higher number.
+    pub after: i64,
+}
+
 /// The newest `limit` attempts, the oldest of them first.
 ///
 /// # Errors
 /// When the database cannot be read.
 pub fn log(connection: &Connection, plugin: Option<&str>, failed: bool, limit: u32) -> Result<Vec<Attempt>, Error> {
-    // Left to itself, SQLite would look for a plugin's few failures among all its attempts.
-    let from = if failed { "job_log INDEXED BY job_log_failed WHERE status != 'succeeded'" } else { "job_log WHERE 1" };
-    let mut sql = format!("SELECT {} FROM {from}", attempt_columns!());
-    let mut values = vec![Value::from(limit)];
-    if let Some(plugin) = plugin {
-        sql.push_str(" AND plugin = ?2");
-        values.push(plugin.to_owned().into());
+    log_newest(connection, &LogFilter { plugin: plugin.map(str::to_owned), failed, ..LogFilter::default() }, limit)
+}
+
+/// The newest `limit` attempts that pass the filter, the oldest of them first.
+///
+/// # Errors
+/// When the database cannot be read.
+pub fn log_newest(connection: &Connection, filter: &LogFilter, limit: u32) -> Result<Vec<Attempt>, Error> {
+    let mut filter = filter.clone();
+    if let Some(since) = filter.since {
+        // Attempts are numbered as they end, so what is older is not looked at; but for a clock that was set back.
+        match log::first_since(connection, since)? {
+            Some(first) => filter.after = filter.after.max(first - 1),
+            None => return Ok(Vec::new()),
+        }
     }
-    sql.push_str(" ORDER BY id DESC LIMIT ?1");
-    let mut statement = connection.prepare_cached(&sql)?;
-    let rows = statement.query_map(params_from_iter(values), attempt)?;
-    let mut attempts = rows.collect::<Result<Vec<_>, _>>()?;
+    let mut attempts = select_log(connection, &filter, "DESC", limit)?;
     attempts.reverse();
     Ok(attempts)
+}
+
+/// The first `limit` attempts that pass the filter.
+///
+/// # Errors
+/// When the database cannot be read.
+pub fn log_following(connection: &Connection, filter: &LogFilter, limit: u32) -> Result<Vec<Attempt>, Error> {
+    select_log(connection, filter, "ASC", limit)
+}
+
+/// The number of the newest attempt, 0 when there is none.
+///
+/// # Errors
+/// When the database cannot be read.
+pub fn log_end(connection: &Connection) -> Result<i64, Error> {
+    log::newest(connection)
+}
+
+fn select_log(connection: &Connection, filter: &LogFilter, order: &str, limit: u32) -> Result<Vec<Attempt>, Error> {
+    let mut statement = connection.prepare_cached(&log_sql(filter, order))?;
+    let since = filter.since.map(|since| since.to_string());
+    let rows = statement.query_map((limit, filter.after, &filter.plugin, since), attempt)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// All four parameters are in each statement, so that they are bound alike.
+pub(super) fn log_sql(filter: &LogFilter, order: &str) -> String {
+    // Left to itself, SQLite would look for a plugin's few failures among all its attempts.
+    let index = match (filter.failed, &filter.plugin) {
+        (true, Some(_)) => "INDEXED BY job_log_failed_plugin",
+        (true, None) => "INDEXED BY job_log_failed",
+        (false, _) => "",
+    };
+    let failed = if filter.failed { "AND status != 'succeeded'" } else { "" };
+    let plugin = if filter.plugin.is_some() { "plugin = ?3" } else { "?3 IS NULL" };
+    // The sign keeps it from being looked up by time and then sorted.
+    let since = if filter.since.is_some() { "+completed_at >= ?4" } else { "?4 IS NULL" };
+    format!(
+        "SELECT {} FROM job_log {index} WHERE id > ?2 {failed} AND {plugin} AND {since} ORDER BY id {order} LIMIT ?1",
+        attempt_columns!()
+    )
 }
 
 fn attempt(row: &Row<'_>) -> rusqlite::Result<Attempt> {

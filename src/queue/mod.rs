@@ -4,6 +4,7 @@
 //! A job that runs is owned by its [`Claimed`] token: only [`claim`], [`claim_one`] and [`adopt`] make one, and only
 //! [`finish`] ends an attempt.
 
+mod by_hand;
 mod claim;
 mod enqueue;
 mod finish;
@@ -14,7 +15,9 @@ mod log;
 mod retention;
 mod stats;
 mod store;
+pub mod tree;
 
+pub use by_hand::{Forgotten, retry};
 pub use claim::{Claimed, adopt, claim, claim_one, due_since, next_retry};
 pub use enqueue::{Children, Enqueued, Limits, enqueue, enqueue_beyond_limit, enqueue_children};
 pub use finish::{Attempted, Transition, bury, cancel, finish};

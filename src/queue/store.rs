@@ -105,7 +105,8 @@ pub(super) const HOT: &[&str] = &[
 
 /// Those of them that walk a partial index, which holds nothing but the rows they ask for.
 #[cfg(test)]
-pub(super) const SCANS_A_PARTIAL_INDEX: &[&str] = &[NEXT_RETRY, QUEUED_INITS, super::hold::HOLDS];
+pub(super) const SCANS_A_PARTIAL_INDEX: &[&str] =
+    &[NEXT_RETRY, QUEUED_INITS, super::hold::HOLDS, super::by_hand::DEAD_BEFORE];
 
 /// Reads a row of [`columns`].
 pub(super) fn job(row: &Row<'_>) -> rusqlite::Result<Job> {
@@ -233,8 +234,8 @@ pub(super) fn queued(tx: &Tx<'_>, id: Uuid) -> Result<Option<i64>, Error> {
     Ok(tx.prepare_cached(QUEUED)?.query_row([Text(id)], |row| row.get(0)).optional()?)
 }
 
-pub(super) fn payload(tx: &Tx<'_>, seq: i64) -> Result<Option<String>, Error> {
-    Ok(tx.prepare_cached(PAYLOAD)?.query_row([seq], |row| row.get(0)).optional()?)
+pub(super) fn payload(connection: &Connection, seq: i64) -> Result<Option<String>, Error> {
+    Ok(connection.prepare_cached(PAYLOAD)?.query_row([seq], |row| row.get(0)).optional()?)
 }
 
 /// Ends a running job; `error` replaces the last one when there is a new one.

@@ -322,16 +322,36 @@ fn the_database_refuses_what_the_state_machine_does_not_know() {
 #[test]
 fn every_hot_statement_finds_its_rows_by_an_index() {
     let queue = Queue::new();
-    let hot = store::HOT.iter().chain(log::HOT).chain(hold::HOT).chain(&[stats::RECENT]);
+    let lists = log_statements();
+    let hot = store::HOT.iter().chain(log::HOT).chain(hold::HOT).chain(&[stats::RECENT]).chain(BY_PEOPLE).copied();
+    let hot = hot.chain(lists.iter().map(String::as_str));
     for sql in hot {
         let mut explain = queue.connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
         let parameters = explain.parameter_count();
         let nulls = rusqlite::params_from_iter(vec![rusqlite::types::Null; parameters]);
         let plan: Vec<String> = explain.query_map(nulls, |row| row.get(3)).unwrap().collect::<Result<_, _>>().unwrap();
         for step in &plan {
-            assert!(!step.starts_with("SCAN") || store::SCANS_A_PARTIAL_INDEX.contains(sql), "{sql}\n{plan:#?}");
+            assert!(!step.starts_with("SCAN") || store::SCANS_A_PARTIAL_INDEX.contains(&sql), "{sql}\n{plan:#?}");
             assert!(!step.contains("TEMP B-TREE"), "{sql}\n{plan:#?}");
             assert!(!step.contains("AUTOMATIC"), "{sql}\n{plan:#?}");
         }
     }
+}
+
+/// What people look for.
+const BY_PEOPLE: &[&str] =
+    &[list::BY_ID_RANGE, tree::CHILDREN, by_hand::DEAD_BEFORE, by_hand::DEAD_OF_PLUGIN_BEFORE, by_hand::DELETE_DEAD];
+
+/// Every way to ask for attempts.
+fn log_statements() -> Vec<String> {
+    let mut statements = Vec::new();
+    for (plugin, failed, since) in [false, true].into_iter().flat_map(|plugin| {
+        let pairs = [(false, false), (false, true), (true, false), (true, true)];
+        pairs.map(|(failed, since)| (plugin, failed, since))
+    }) {
+        let filter =
+            list::LogFilter { plugin: plugin.then(|| "a".to_owned()), failed, since: since.then(|| at(0)), after: 0 };
+        statements.extend(["ASC", "DESC"].map(|order| list::log_sql(&filter, order)));
+    }
+    statements
 }

@@ -4,6 +4,7 @@
 //! of the queue belong to `queue`, that of the schedule to `scheduler`; this module owns `plugin_state`,
 //! `plugin` and `service`.
 
+mod backup;
 mod checkpoint;
 mod db;
 mod dir;
@@ -17,10 +18,11 @@ pub mod publish;
 mod sql;
 mod writer;
 
+pub use backup::{BackupError, backup, damage};
 pub use db::{Db, Reader, Tx};
 pub use dir::{DirError, StateDir};
 pub use error::Error;
-pub use open::OpenError;
+pub use open::{OpenError, refuse_network};
 pub use progress::WriteHealth;
 pub use sql::Text;
 

@@ -262,7 +262,11 @@ fn sqlite_error(path: &Path, source: rusqlite::Error) -> OpenError {
     }
 }
 
-fn refuse_network(path: &Path) -> Result<(), OpenError> {
+/// Refuses a network file system for the database at `path`; its folder must be there.
+///
+/// # Errors
+/// When it is on one, or that cannot be found out.
+pub fn refuse_network(path: &Path) -> Result<(), OpenError> {
     let dir = path.parent().unwrap_or(Path::new("."));
     let found = statfs(dir).map_err(|errno| OpenError::Io { path: dir.to_owned(), source: errno.into() })?;
     match network_file_system(found.filesystem_type().0 as i64) {

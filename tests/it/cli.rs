@@ -7,7 +7,22 @@ use serde_json::{Value, json};
 
 use crate::support::{OK, Plugin, Site, find_line, log_lines, wait_until};
 
-const COMMANDS: [&str; 10] = ["start", "run", "check", "status", "reload", "reset", "pause", "resume", "queue", "logs"];
+const COMMANDS: [&str; 14] = [
+    "start",
+    "run",
+    "check",
+    "status",
+    "reload",
+    "reset",
+    "pause",
+    "resume",
+    "queue",
+    "logs",
+    "plugins",
+    "init",
+    "backup",
+    "completions",
+];
 
 /// A daemon's site after one success, one death, and one job that waits for its retry.
 fn with_history() -> Site {
@@ -40,6 +55,10 @@ fn help_of_every_command_explains_it() {
             assert_eq!(help.stderr, "");
         }
     }
+    for act in ["show", "trace", "retry", "cancel", "purge"] {
+        let help = site.cli(["queue", act, "--help"]).expect_code(0).expect_stdout("Examples:");
+        assert!(help.stdout.contains(&format!("Usage: ductile queue {act}")), "{help:?}");
+    }
     site.cli(["--version"]).expect_code(0).expect_stdout(env!("CARGO_PKG_VERSION"));
 }
 
@@ -55,6 +74,13 @@ fn usage_errors_exit_with_2_and_say_what_is_wrong() {
         (&["logs", "--limit", "many"], "many"),
         (&["run", "work", "--jsn"], "--json"),
         (&["status", "one", "extra"], "extra"),
+        (&["queue", "--all", "show", "0199f3c2"], "--all"),
+        (&["queue", "show"], "JOB"),
+        (&["queue", "trace", "0199f3c2", "--limit", "0"], "0"),
+        (&["logs", "--since", "2 hours"], "is not a duration"),
+        (&["plugins", "none", "extra"], "extra"),
+        (&["backup"], "FILE"),
+        (&["completions", "dos"], "dos"),
     ] {
         let ran = site.cli(arguments).expect_code(2).expect_stderr(message);
         assert_eq!(ran.stdout, "", "{arguments:?}");
@@ -315,13 +341,20 @@ fn broken_pipe() -> OwnedFd {
 #[test]
 fn a_reader_that_went_away_causes_no_panic() {
     let site = with_history();
+    let job = site.row("SELECT id FROM job_queue WHERE plugin = 'dead'", ())["id"].as_str().unwrap().to_owned();
     for arguments in [
         &["status"][..],
         &["status", "--json"],
         &["queue", "--all"],
         &["logs"],
         &["logs", "--json"],
+        &["logs", "--follow"],
+        &["plugins"],
+        &["queue", "show", &job],
+        &["queue", "trace", &job],
+        &["completions", "bash"],
         &["check"],
+        &["check", "--deep"],
         &["run", "good"],
         &["run", "good", "--json"],
         &["--help"],
@@ -364,4 +397,96 @@ fn a_daemon_whose_log_nobody_reads_goes_on() {
     assert!(ended.iter().all(|job| job["attempt"] == 1), "{ended:?}");
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
     assert_eq!(daemon.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn plugins_shows_what_the_daemon_made_of_each() {
+    let mut site = with_history();
+    site.plugin(Plugin::sh("off", OK).set("enabled: false")).plugin(Plugin::sh("bad", OK));
+    site.plugin(Plugin::sh("good", OK).set("schedule: {every: 1h}").env("TOKEN", "\"${SECRET_TOKEN}\""));
+    std::fs::remove_file(site.path("plugins/bad/run")).unwrap();
+    site.env("SECRET_TOKEN", "x");
+    let daemon = site.start();
+    site.wait_rows("SELECT 1 FROM job_log WHERE plugin = 'good' AND submitted_by = 'scheduler'");
+    site.clear_env();
+    let table = site.cli(["plugins"]).expect_code(0);
+    assert_eq!(table.stderr, "");
+    let folder = site.path("").canonicalize().unwrap().display().to_string();
+    let table = table.stdout.replace(folder.trim_end_matches('/'), "SITE");
+    insta::assert_snapshot!(table, @r"
+    PLUGIN  STATE       VERSION  COMMANDS     EVERY  REASON
+    bad     not loaded  -        -            -      `SITE/plugins/bad/run` is missing
+    dead    loaded      1.0.0    poll handle  -      -
+    good    loaded      1.0.0    poll handle  1h     -
+    off     disabled    1.0.0    poll handle  -      -
+    waits   loaded      1.0.0    poll handle  -      -
+    ");
+    let all = site.cli(["plugins", "--json"]).expect_code(0).json();
+    assert_eq!(all.as_array().unwrap().len(), 5);
+    assert_eq!((&all[0]["loaded"], &all[3]["enabled"]), (&json!(false), &json!(false)));
+
+    let one = site.cli(["plugins", "good"]).expect_code(0);
+    assert!(one.stdout.starts_with("plugin    good\nstate     loaded\nversion   1.0.0\n"), "{one:?}");
+    assert!(one.stdout.contains("good poll  succeeded"), "{one:?}");
+    let one = site.cli(["plugins", "good", "--json"]).expect_code(0).json();
+    assert_eq!((&one["name"], &one["state_bytes"]), (&json!("good"), &json!(2)));
+    assert!(one["next_run"].is_string() && one["last_attempt"]["status"] == "succeeded", "{one}");
+    site.cli(["plugins", "bad"]).expect_code(0).expect_stdout("is missing").expect_stdout("it has not run yet");
+    site.cli(["plugins", "none"]).expect_code(2).expect_stderr("configured are: bad, dead, good, off, waits");
+
+    daemon.stop();
+    site.cli(["plugins"]).expect_code(0).expect_stderr("no daemon is running; this is what the last one found");
+    site.cli(["plugins", "good"]).expect_code(0).expect_stderr("no daemon is running");
+}
+
+#[test]
+fn plugins_of_a_database_that_no_daemon_has_used_are_not_known() {
+    let site = Site::with(Plugin::sh("work", OK));
+    site.cli(["plugins"]).expect_code(1).expect_stderr("no database at ");
+    site.cli(["run", "work"]).expect_code(0);
+    for arguments in [&["plugins"][..], &["plugins", "work"], &["plugins", "--json"]] {
+        let ran = site.cli(arguments).expect_code(1).expect_stderr("`ductile start` has not run yet");
+        assert_eq!(ran.stdout, "");
+    }
+}
+
+#[test]
+fn completions_of_each_shell_know_the_commands() {
+    let site = Site::new();
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = site.cli(["completions", shell]).expect_code(0).stdout;
+        assert!(COMMANDS.iter().all(|command| script.contains(command)) && script.contains("dry-run"), "{shell}");
+    }
+    let script = site.path("completions.bash");
+    std::fs::write(&script, site.cli(["completions", "bash"]).stdout).unwrap();
+    let bash = std::process::Command::new("bash").arg("-n").arg(script).output().unwrap();
+    assert!(bash.status.success(), "{bash:?}");
+}
+
+/// Runs `ductile` with these arguments on a terminal of its own. What it printed there.
+fn on_a_terminal(site: &Site, arguments: &[&str]) -> String {
+    let binary = env!("CARGO_BIN_EXE_ductile");
+    let script = "import os, pty, sys\nsys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))";
+    let command = site.command(arguments);
+    let mut python = std::process::Command::new("python3");
+    python.args(["-c", script, binary]).args(arguments).current_dir(site.path("")).env_clear();
+    python.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let ran = crate::support::Process::spawn(&mut python, "").wait().expect_code(0);
+    ran.stdout
+}
+
+#[test]
+fn colours_are_for_terminals_whose_user_wants_them() {
+    let mut site = with_history();
+    site.env("TERM", "xterm");
+    let red = "\u{1b}[31m";
+    for arguments in [&["queue", "--status", "dead"][..], &["logs", "dead"]] {
+        assert!(on_a_terminal(&site, arguments).contains(red), "{arguments:?}");
+        assert!(!site.cli(arguments).stdout.contains('\u{1b}'), "{arguments:?}");
+        assert!(!on_a_terminal(&site, &[arguments, &["--json"]].concat()).contains('\u{1b}'), "{arguments:?}");
+    }
+    for (name, value) in [("NO_COLOR", "1"), ("TERM", "dumb")] {
+        site.clear_env().env(name, value);
+        assert!(!on_a_terminal(&site, &["logs", "dead"]).contains('\u{1b}'), "{name}");
+    }
 }

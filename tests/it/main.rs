@@ -2,8 +2,10 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod backup;
 mod by_hand;
 mod by_others;
+mod check;
 mod cli;
 mod core_events;
 mod cost;
@@ -11,15 +13,18 @@ mod crash;
 #[cfg(feature = "fault-injection")]
 mod crash_walk;
 mod disk_full;
+mod follow;
 mod hostile;
 mod init;
 mod limits;
 mod lock;
+mod new_folder;
 mod notify;
 mod pause;
 mod plugins;
 #[cfg(feature = "fault-injection")]
 mod power_loss;
+mod queue;
 mod refusal;
 mod reload;
 mod run;

@@ -11,9 +11,10 @@ use crate::support::{Daemon, OK, Plugin, Process, Site, mode, set_mode};
 const NOBODY: u32 = 65534;
 
 /// The arguments of every command that only looks.
-const READS: [&[&str]; 3] = [&["status"], &["queue", "--all"], &["logs"]];
+const READS: [&[&str]; 5] = [&["status"], &["queue", "--all"], &["logs"], &["logs", "--since", "1h"], &["plugins"]];
 /// Those that write.
-const WRITES: [&[&str]; 3] = [&["start"], &["run", "work"], &["run", "work", "--detach"]];
+const WRITES: [&[&str]; 4] =
+    [&["start"], &["run", "work"], &["run", "work", "--detach"], &["queue", "purge", "--dead"]];
 
 /// A site whose daemon has run one job and ended.
 fn used() -> Site {

@@ -16,9 +16,8 @@ use crate::state::publish::Published;
 use crate::state::{Db, Tx};
 
 /// The attempts that a job of the plugin gets, if the plugin can run the command.
-pub(super) fn runnable(args: &Args, known: &[Published]) -> Result<u32, CliError> {
-    let name = &args.plugin;
-    let Some(plugin) = known.iter().find(|plugin| plugin.name == *name) else {
+pub(in crate::cli) fn runnable(name: &str, command: Command, known: &[Published]) -> Result<u32, CliError> {
+    let Some(plugin) = known.iter().find(|plugin| plugin.name == name) else {
         let names: Vec<_> = known.iter().map(|plugin| plugin.name.as_str()).collect();
         let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
         return Err(CliError::Usage(format!("plugin `{name}` is not configured; configured are: {names}")));
@@ -29,7 +28,6 @@ pub(super) fn runnable(args: &Args, known: &[Published]) -> Result<u32, CliError
     if let Some(error) = &plugin.error {
         return Err(CliError::Failed(format!("plugin `{name}` is not loaded: {error}")));
     }
-    let command = args.command;
     if command == Command::Health {
         return Err(CliError::Usage(format!(
             "`health` is asked for outside of the queue: `ductile status {name} --health`"
@@ -104,11 +102,6 @@ pub(super) async fn enqueue(db: &Db, job: NewJob, limits: Limits) -> Result<Opti
     match enqueued {
         Enqueued::Inserted => Ok(None),
         Enqueued::Duplicate(existing) => Ok(Some(existing)),
-        Enqueued::QueueFull => {
-            let most = limits.max_queue_depth;
-            Err(CliError::Failed(format!(
-                "the queue is full ({most} jobs, `service.max_queue_depth`); nothing was added"
-            )))
-        }
+        Enqueued::QueueFull => Err(CliError::queue_full(limits)),
     }
 }

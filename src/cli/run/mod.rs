@@ -30,7 +30,8 @@ use crate::queue::{Job, Limits};
 use crate::scheduler;
 use crate::state::lock::{self, Holder, Role};
 use crate::state::{Reader, StateDir, publish};
-use job::{enqueue, new_job, payload, runnable};
+pub(super) use job::runnable;
+use job::{enqueue, new_job, payload};
 use report::{Next, report, report_duplicate};
 
 #[derive(Debug, clap::Args)]
@@ -106,7 +107,7 @@ async fn with_daemon(
     };
     let limits = Limits { dedupe_ttl, max_queue_depth };
     let known = publish::all_plugins(&reader)?;
-    let max_attempts = runnable(args, &known)?;
+    let max_attempts = runnable(&args.plugin, args.command, &known)?;
     let job = new_job(args, payload, max_attempts);
     let id = job.id;
     if let Some(existing) = enqueue(&db, job, limits).await? {
@@ -148,7 +149,7 @@ async fn alone(
     }
     let active = loaded.active;
     let published = active.published();
-    let max_attempts = runnable(args, &published)?;
+    let max_attempts = runnable(&args.plugin, args.command, &published)?;
     let (clock, mut rng) = (Clock::System, StdRng::from_rng(&mut rand::rng()));
     let owned = Owned::take(&active, Role::Run, &clock, &mut rng).await?;
     if !args.detach

@@ -8,7 +8,8 @@ use uuid::Uuid;
 
 use super::Args;
 use crate::cli::error::CliError;
-use crate::cli::{logs, output};
+use crate::cli::logs::{self, Detail};
+use crate::cli::output;
 use crate::queue::list::{self, Attempt};
 use crate::queue::{Job, Status};
 use crate::state::Reader;
@@ -49,7 +50,7 @@ pub(super) fn report(args: &Args, job: &Job, attempts: &[Attempt], next: Next) -
     } else {
         let mut out = io::stdout().lock();
         for attempt in attempts {
-            logs::write_attempt(&mut out, attempt)?;
+            logs::write_attempt(&mut out, attempt, Detail::Short)?;
         }
     }
     match job.status {

@@ -74,6 +74,7 @@ CREATE INDEX job_queue_dedupe ON job_queue(plugin, command, dedupe_key, complete
   WHERE status = 'succeeded' AND dedupe_key IS NOT NULL;
 CREATE INDEX job_queue_completed ON job_queue(completed_at) WHERE completed_at IS NOT NULL;
 CREATE INDEX job_queue_dead ON job_queue(seq) WHERE status = 'dead';
+CREATE INDEX job_queue_dead_plugin ON job_queue(plugin, seq) WHERE status = 'dead';
 CREATE INDEX job_queue_parent ON job_queue(parent_job_id) WHERE parent_job_id IS NOT NULL;
 
 -- Written once, apart from the row that every transition rewrites.
@@ -114,6 +115,7 @@ CREATE TABLE job_log (
 CREATE INDEX job_log_completed ON job_log(completed_at);
 CREATE INDEX job_log_plugin ON job_log(plugin, id, completed_at, status, duration_ms);
 CREATE INDEX job_log_failed ON job_log(id) WHERE status != 'succeeded';
+CREATE INDEX job_log_failed_plugin ON job_log(plugin, id) WHERE status != 'succeeded';
 
 CREATE TABLE plugin_state (
   plugin_name        TEXT PRIMARY KEY,

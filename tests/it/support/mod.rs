@@ -23,6 +23,6 @@ mod wait;
 pub(crate) use daemon::{Daemon, find_line, log_lines};
 pub(crate) use http::{Answer, SECRET, SIGNATURE, delivery, exchange, post, read_answer, sign};
 pub(crate) use plugin::{OK, Plugin};
-pub(crate) use process::Process;
+pub(crate) use process::{Process, Ran};
 pub(crate) use site::{Site, mode, set_mode};
 pub(crate) use wait::wait_until;

@@ -1,0 +1,134 @@
+//! `ductile plugins`.
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+use super::error::CliError;
+use super::logs::{Detail, write_attempt};
+use super::output::Paint;
+use super::{no_daemon, open_reader, output};
+use crate::clock::Timestamp;
+use crate::queue::list::{self, Attempt};
+use crate::scheduler;
+use crate::state::publish::{self, Published};
+use crate::state::{Reader, plugin_state};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+What the daemon made of the configured plugins when it read its configuration; `ductile check`
+reads it now.
+
+Examples:
+  ductile plugins                        which are loaded, and why not
+  ductile plugins feed                   one of them, with its last attempt")]
+pub(super) struct Args {
+    /// Only this plugin, in detail
+    name: Option<String>,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Detailed {
+    #[serde(flatten)]
+    published: Published,
+    next_run: Option<Timestamp>,
+    /// Bytes of JSON that it remembers.
+    state_bytes: usize,
+    last_attempt: Option<Attempt>,
+}
+
+pub(super) fn plugins(args: &Args, config: Option<&Path>) -> Result<ExitCode, CliError> {
+    let (minimal, reader) = open_reader(config)?;
+    let plugins = publish::all_plugins(&reader)?;
+    let service = publish::service(&reader)?;
+    let Some(started) = service.started_at else {
+        return Err(CliError::Failed(
+            "`ductile start` has not run yet with this database; `ductile check` looks at the plugins without it"
+                .to_owned(),
+        ));
+    };
+    let found = args.name.as_deref().map(|name| detailed(&reader, name, &plugins)).transpose()?;
+    match &found {
+        Some(plugin) if args.json => output::json(plugin)?,
+        None if args.json => output::json(&plugins)?,
+        Some(plugin) => print(plugin)?,
+        None if plugins.is_empty() => output::message("no plugins are configured"),
+        None => {
+            let head = ["PLUGIN", "STATE", "VERSION", "COMMANDS", "EVERY", "REASON"];
+            output::painted_table(head, plugins.iter().map(row))?;
+        }
+    }
+    if !args.json && no_daemon(&minimal) {
+        let started = output::local(started);
+        output::message(format_args!("no daemon is running; this is what the last one found, started {started}"));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn detailed(reader: &Reader, name: &str, plugins: &[Published]) -> Result<Detailed, CliError> {
+    let Some(published) = plugins.iter().find(|plugin| plugin.name == name) else {
+        let names: Vec<_> = plugins.iter().map(|plugin| plugin.name.as_str()).collect();
+        let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+        return Err(CliError::Usage(format!("plugin `{name}` is not configured; configured are: {names}")));
+    };
+    Ok(Detailed {
+        published: published.clone(),
+        next_run: scheduler::next_run_of(reader, name)?,
+        state_bytes: plugin_state::read(reader, name)?.len(),
+        last_attempt: list::log(reader, Some(name), false, 1)?.pop(),
+    })
+}
+
+/// Whether it runs, in two words, and how that looks.
+fn state(plugin: &Published) -> (&'static str, Paint) {
+    match (plugin.enabled, plugin.loaded) {
+        (false, _) => ("disabled", Paint::Dim),
+        (true, true) => ("loaded", Paint::Plain),
+        (true, false) => ("not loaded", Paint::Bad),
+    }
+}
+
+fn row(plugin: &Published) -> (Paint, [String; 6]) {
+    let (state, paint) = state(plugin);
+    let dash = || "-".to_owned();
+    let reason = plugin.error.as_ref().filter(|_| plugin.enabled);
+    let cells = [
+        plugin.name.clone(),
+        state.to_owned(),
+        plugin.version.as_deref().map_or_else(dash, output::first_line),
+        if plugin.commands.is_empty() { dash() } else { plugin.commands.join(" ") },
+        plugin.schedule_every_ms.map_or_else(dash, output::duration),
+        reason.map_or_else(dash, |reason| output::first_line(reason)),
+    ];
+    (paint, cells)
+}
+
+fn print(plugin: &Detailed) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    let Detailed { published, .. } = plugin;
+    let (state, paint) = state(published);
+    let mut line = |label: &str, value: &str| writeln!(out, "{label:9} {value}");
+    line("plugin", &published.name)?;
+    line("state", &paint.on(state, output::colours()))?;
+    if let Some(error) = &published.error {
+        line("reason", &output::first_line(error))?;
+    }
+    line("version", &published.version.as_deref().map_or_else(|| "-".to_owned(), output::first_line))?;
+    line("commands", &if published.commands.is_empty() { "-".to_owned() } else { published.commands.join(" ") })?;
+    line("attempts", &format!("up to {}", published.max_attempts))?;
+    line("every", &published.schedule_every_ms.map_or_else(|| "-".to_owned(), output::duration))?;
+    line("next run", &output::local_or_dash(plugin.next_run))?;
+    line("remembers", &format!("{} bytes", plugin.state_bytes))?;
+    match &plugin.last_attempt {
+        None => writeln!(out, "\nit has not run yet"),
+        Some(attempt) => {
+            writeln!(out)?;
+            write_attempt(&mut out, attempt, Detail::Short)
+        }
+    }
+}
