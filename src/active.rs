@@ -61,7 +61,7 @@ impl Active {
 
     /// Whether new jobs of this plugin are taken.
     pub fn is_enabled(&self, plugin: &str) -> bool {
-        self.registry.config().plugins.get(plugin).is_some_and(|plugin| plugin.enabled)
+        self.absent(plugin).is_none()
     }
 
     /// Why jobs of this plugin are not kept; `None` when they are.

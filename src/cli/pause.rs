@@ -8,61 +8,71 @@ use rusqlite::Connection;
 use super::change::change;
 use super::error::CliError;
 use super::output;
+use super::plugins::configured;
 use crate::clock::Clock;
-use crate::queue;
+use crate::queue::{self, Pauses};
 use crate::state::{Error, Tx, publish};
 
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "What is paused goes on to be enqueued: webhooks are accepted, and of each schedule one poll waits. \
-A job that runs goes on to its end. The pause outlives restarts.
+#[command(after_help = "What is paused goes on to be enqueued: webhooks are accepted, and polls wait, as many as \
+may be outstanding. A job that runs goes on to its end. The pause outlives restarts.
 
 Examples:
   ductile pause backup     no job of this plugin is started
   ductile pause            no job at all is started
-  ductile resume           goes on, but for plugins that are paused by themselves"
-)]
+  ductile resume           goes on, but for plugins that are paused by themselves")]
 pub(super) struct Args {
     /// The plugin; the whole queue without one
     plugin: Option<String>,
 }
 
 pub(super) fn pause(args: Args, config: Option<&Path>) -> Result<ExitCode, CliError> {
+    let plugin = args.plugin.clone();
+    let changed = change(config, move |tx: &Tx<'_>| {
+        let known = publish::all_plugins(tx)?;
+        let unknown = plugin.as_ref().is_some_and(|name| configured(&known, name).is_err());
+        let paused = !unknown && queue::pause(tx, plugin.as_deref(), Clock::System.now())?;
+        Ok((known, paused))
+    })?;
+    let (known, paused) = changed.outcome;
+    if let Some(name) = &args.plugin {
+        configured(&known, name)?;
+    }
     let what = subject(args.plugin.as_deref());
-    let paused = change(config, move |tx: &Tx<'_>| {
-        Ok(match unknown_plugin(tx, args.plugin.as_deref())? {
-            Some(names) => Err(names),
-            None => Ok(queue::pause(tx, args.plugin.as_deref(), Clock::System.now())?),
-        })
-    })?;
-    output::line(&match paused.outcome {
-        Err(names) => return Err(not_configured(&what, &names)),
-        Ok(true) => format!("{what} is paused"),
-        Ok(false) => format!("{what} was paused already"),
-    })?;
+    output::line(&if paused { format!("{what} is paused") } else { format!("{what} was paused already") })?;
     Ok(ExitCode::SUCCESS)
 }
 
 pub(super) fn resume(args: Args, config: Option<&Path>) -> Result<ExitCode, CliError> {
-    let what = subject(args.plugin.as_deref());
-    // Also one that is not configured any more.
-    let resumed = change(config, move |tx: &Tx<'_>| {
-        let resumed = queue::resume(tx, args.plugin.as_deref())?;
-        Ok((resumed, queue::pauses(tx)?, unknown_plugin(tx, args.plugin.as_deref())?))
+    let plugin = args.plugin.clone();
+    let changed = change(config, move |tx: &Tx<'_>| {
+        let resumed = queue::resume(tx, plugin.as_deref())?;
+        Ok((publish::all_plugins(tx)?, resumed, queue::pauses(tx)?))
     })?;
-    let (resumed, pauses, unknown) = resumed.outcome;
-    match (resumed, unknown) {
-        (true, _) => output::line(&format!("{what} goes on"))?,
-        (false, Some(names)) => return Err(not_configured(&what, &names)),
-        (false, None) => output::line(&format!("{what} was not paused"))?,
+    let (known, resumed, pauses) = changed.outcome;
+    let what = subject(args.plugin.as_deref());
+    if resumed {
+        // Also one that is not configured any more.
+        output::line(&format!("{what} goes on"))?;
+    } else {
+        if let Some(name) = &args.plugin {
+            configured(&known, name)?;
+        }
+        output::line(&format!("{what} was not paused"))?;
     }
-    if pauses.queue.is_some() {
-        output::message("the whole queue is paused: `ductile resume`");
-    } else if !pauses.plugins.is_empty() {
-        let names: Vec<_> = pauses.plugins.keys().map(String::as_str).collect();
-        output::message(format_args!("still paused: {}", names.join(", ")));
-    }
+    tell_of(&pauses);
     Ok(ExitCode::SUCCESS)
+}
+
+/// Says on stderr what is paused, if anything is.
+pub(super) fn tell_of(pauses: &Pauses) {
+    if pauses.queue.is_some() {
+        output::message("the queue is paused: `ductile resume` goes on");
+    }
+    if !pauses.plugins.is_empty() {
+        let names: Vec<_> = pauses.plugins.keys().map(String::as_str).collect();
+        output::message(format_args!("paused: {}; `ductile resume PLUGIN` goes on", names.join(", ")));
+    }
 }
 
 fn subject(plugin: Option<&str>) -> String {
@@ -80,16 +90,4 @@ pub(super) fn paused(connection: &Connection, plugin: &str) -> Result<Option<Str
         (None, Some(since)) => Some(paused(&format!("plugin `{plugin}`"), *since, &format!("ductile resume {plugin}"))),
         (None, None) => None,
     })
-}
-
-/// The names of the configured plugins, if `plugin` is none of them.
-pub(super) fn unknown_plugin(tx: &Tx<'_>, plugin: Option<&str>) -> Result<Option<Vec<String>>, Error> {
-    let Some(name) = plugin else { return Ok(None) };
-    let names: Vec<_> = publish::all_plugins(tx)?.into_iter().map(|plugin| plugin.name).collect();
-    Ok((!names.iter().any(|known| known == name)).then_some(names))
-}
-
-pub(super) fn not_configured(what: &str, names: &[String]) -> CliError {
-    let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
-    CliError::Usage(format!("{what} is not configured; configured are: {names}"))
 }

@@ -70,14 +70,18 @@ pub(super) fn plugins(args: &Args, config: Option<&Path>) -> Result<ExitCode, Cl
     Ok(ExitCode::SUCCESS)
 }
 
-fn detailed(reader: &Reader, name: &str, plugins: &[Published]) -> Result<Detailed, CliError> {
-    let Some(published) = plugins.iter().find(|plugin| plugin.name == name) else {
-        let names: Vec<_> = plugins.iter().map(|plugin| plugin.name.as_str()).collect();
+/// The plugin of this name.
+pub(super) fn configured<'a>(known: &'a [Published], name: &str) -> Result<&'a Published, CliError> {
+    known.iter().find(|plugin| plugin.name == name).ok_or_else(|| {
+        let names: Vec<_> = known.iter().map(|plugin| plugin.name.as_str()).collect();
         let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
-        return Err(CliError::Usage(format!("plugin `{name}` is not configured; configured are: {names}")));
-    };
+        CliError::Usage(format!("plugin `{name}` is not configured; configured are: {names}"))
+    })
+}
+
+fn detailed(reader: &Reader, name: &str, plugins: &[Published]) -> Result<Detailed, CliError> {
     Ok(Detailed {
-        published: published.clone(),
+        published: configured(plugins, name)?.clone(),
         next_run: scheduler::next_run_of(reader, name)?,
         state_bytes: plugin_state::read(reader, name)?.len(),
         last_attempt: list::log(reader, Some(name), false, 1)?.pop(),

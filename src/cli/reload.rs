@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use super::change::daemon;
 use super::error::CliError;
 use super::{open_reader, output};
+use crate::clock::Clock;
+use crate::config;
 use crate::state::StateDir;
 use crate::state::publish::{self, Reload};
 
@@ -34,14 +36,20 @@ pub(super) fn reload(args: Args, config: Option<&Path>) -> Result<ExitCode, CliE
     let Some(holder) = daemon(&minimal.state_path)? else {
         return Err(CliError::Failed("no daemon is running; `ductile start` reads the configuration".to_owned()));
     };
-    let number = |reload: &Option<Reload>| reload.as_ref().map_or(0, |reload| reload.number);
-    let before = number(&publish::service(&reader)?.last_reload);
+    let service = publish::service(&reader)?;
+    let before = service.last_reload.map_or(0, |reload| reload.number);
+    let asked = Clock::System.now();
+    let ours = config::find(config)?.canonicalize().ok();
+    if let Some(theirs) = service.config_path.filter(|theirs| Path::new(theirs).canonicalize().ok() != ours) {
+        output::message(format_args!("the daemon was started with {theirs}: that is what it reads again"));
+    }
     holder.reload().map_err(|error| CliError::Failed(format!("the daemon (PID {}): {error}", holder.pid)))?;
     let deadline = Instant::now() + PATIENCE;
     let reload = loop {
         let last = publish::service(&reader)?.last_reload;
         match last {
-            Some(reload) if reload.number > before => break reload,
+            // One that had begun before may have read the files as they were.
+            Some(reload) if reload.number > before && reload.at >= asked => break reload,
             _ if !holder.is_daemon() => return Err(CliError::Failed("the daemon has ended meanwhile".to_owned())),
             _ if Instant::now() > deadline => {
                 let waited = PATIENCE.as_secs();

@@ -6,9 +6,9 @@ use std::process::ExitCode;
 use super::change::change;
 use super::error::CliError;
 use super::output;
-use super::pause::{not_configured, unknown_plugin};
+use super::plugins::configured;
 use crate::scheduler::{self, BreakerState};
-use crate::state::Tx;
+use crate::state::{Tx, publish};
 
 #[derive(Debug, clap::Args)]
 #[command(
@@ -22,14 +22,14 @@ pub(super) struct Args {
 
 pub(super) fn reset(args: Args, config: Option<&Path>) -> Result<ExitCode, CliError> {
     let name = args.plugin.clone();
-    let before = change(config, move |tx: &Tx<'_>| {
-        Ok(match unknown_plugin(tx, Some(&name))? {
-            Some(names) => Err(names),
-            None => Ok(scheduler::reset_breaker(tx, &name)?),
-        })
+    let changed = change(config, move |tx: &Tx<'_>| {
+        let known = publish::all_plugins(tx)?;
+        let before = configured(&known, &name).ok().map(|_| scheduler::reset_breaker(tx, &name)).transpose()?;
+        Ok((known, before.unwrap_or_default()))
     })?;
+    let (known, before) = changed.outcome;
+    configured(&known, &args.plugin)?;
     let plugin = format!("plugin `{}`", args.plugin);
-    let before = before.outcome.map_err(|names| not_configured(&plugin, &names))?;
     let was = match (before.state(), before.opened_at) {
         (BreakerState::Closed, _) | (_, None) => format!("was closed already, after {} failures", before.failures),
         (_, Some(since)) => format!("was open since {}", output::local(since)),

@@ -170,7 +170,7 @@ impl Daemon {
         };
         let mut reloader = Reloader {
             db: db.clone(),
-            active: in_force,
+            active: Arc::new(in_force),
             clock: self.clock.clone(),
             rng: StdRng::from_rng(&mut self.rng),
             wake: Arc::clone(&wake),

@@ -7,22 +7,20 @@ use chrono::Local;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde::Serialize;
-use serde_json::value::to_raw_value;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, oneshot, watch};
 
 use crate::active::{self, Active, LoadedActive};
 use crate::clock::{Clock, Timestamp};
 use crate::config::{RELOAD_REFUSED, Variables};
 use crate::fault::crash_point;
-use crate::plugin::Event;
 use crate::state::{Db, Error, Tx, publish};
-use crate::{log, queue, router, scheduler};
+use crate::{dispatch, log, queue, scheduler};
 
 /// Puts new configurations in place of the one in force.
 #[derive(Debug)]
 pub(super) struct Reloader {
     pub(super) db: Db,
-    pub(super) active: watch::Sender<Arc<Active>>,
+    pub(super) active: Arc<watch::Sender<Arc<Active>>>,
     pub(super) clock: Clock,
     pub(super) rng: StdRng,
     /// The dispatcher's.
@@ -38,6 +36,10 @@ enum Refused {
     NeedsRestart { key: &'static str },
     #[error("the database cannot be written")]
     Database(#[from] Error),
+    #[error("no thread can be started to read it")]
+    Thread(#[source] std::io::Error),
+    #[error("reading it panicked")]
+    Panicked,
 }
 
 #[derive(Serialize)]
@@ -49,72 +51,69 @@ impl Reloader {
     /// Reads the configuration again and puts it in force whole, or leaves the old one in force whole.
     pub(super) async fn reload(&mut self) {
         let path = self.active.borrow().registry.config().path.clone();
-        match self.try_reload(path).await {
+        let begun = self.clock.now();
+        match self.try_reload(path, begun).await {
             Ok(changes) if changes.is_empty() => tracing::info!("configuration reloaded: nothing has changed"),
             Ok(changes) => tracing::info!(changes = changes.join("; "), "configuration reloaded"),
-            Err(error) => self.refused(&error).await,
+            Err(error) => self.refused(&error, begun).await,
         }
     }
 
-    async fn try_reload(&mut self, path: PathBuf) -> Result<Vec<String>, Refused> {
-        let loaded = active::load(&path, &Variables::process())?;
+    async fn try_reload(&mut self, path: PathBuf, begun: Timestamp) -> Result<Vec<String>, Refused> {
+        let loaded = load(path).await?;
         let old = Arc::clone(&self.active.borrow());
         let new = Arc::clone(&loaded.active);
         check_what_stays(&old, &new)?;
         let changes = active::changes(&old, &new);
         let (now, seed) = (self.clock.now(), self.rng.random());
         let put_in_force = {
-            let (new, changes) = (Arc::clone(&new), changes.clone());
+            let (in_force, changes) = (Arc::clone(&self.active), changes.clone());
             move |tx: &Tx<'_>| {
-                publish::reloaded(tx, &published(&new), &changes, now)?;
+                publish::reloaded(tx, &published(&new), &changes, begun)?;
                 if !changes.is_empty() {
                     activate(tx, &new, now, &mut StdRng::seed_from_u64(seed))?;
+                    // Within the transaction: whatever is written after it goes by the new one.
+                    in_force.send_replace(new);
                 }
                 crash_point!("reload.uncommitted");
                 Ok(())
             }
         };
-        self.db.write(put_in_force).await?;
-        crash_point!("reload.committed");
-        if changes.is_empty() {
-            return Ok(changes);
+        if let Err(error) = self.db.write(put_in_force).await {
+            self.active.send_replace(old);
+            return Err(error.into());
         }
-        self.put_in_force(&loaded);
-        self.wake.notify_one();
-        // What was enqueued between the commit and the exchange went by the old configuration.
-        let bury = move |tx: &Tx<'_>| bury_absent(tx, &new, now);
-        if let Err(error) = self.db.write(bury).await {
-            tracing::error!(error = log::chain(&error), "jobs of removed plugins wait for the next start to be ended");
+        crash_point!("reload.committed");
+        if !changes.is_empty() {
+            let service = &loaded.active.registry.config().service;
+            log::set(service.log_level, service.log_format);
+            loaded.log();
+            self.wake.notify_one();
         }
         Ok(changes)
     }
 
-    fn put_in_force(&self, loaded: &LoadedActive) {
-        let service = &loaded.active.registry.config().service;
-        log::set(service.log_level, service.log_format);
-        loaded.log();
-        self.active.send_replace(Arc::clone(&loaded.active));
-    }
-
-    async fn refused(&self, error: &Refused) {
+    async fn refused(&self, error: &Refused, begun: Timestamp) {
         let reason = log::chain(error);
         tracing::error!(error = reason, "reload refused: the configuration in force stays as it is");
         let (active, now) = (Arc::clone(&self.active.borrow()), self.clock.now());
         let tell = move |tx: &Tx<'_>| {
-            publish::reload_refused(tx, &reason, now)?;
-            let payload = to_raw_value(&ReloadRefused { error: &reason }).expect("a text can be written as JSON");
-            let event = Event { kind: RELOAD_REFUSED.to_owned(), payload, dedupe_key: None };
-            let max_attempts = |plugin: &str| active.max_attempts(plugin);
-            for job in router::route_core_event(active.routes(), &event, None, max_attempts, now) {
-                queue::enqueue_beyond_limit(tx, &job, now)?;
-            }
-            Ok(())
+            publish::reload_refused(tx, &reason, begun)?;
+            dispatch::core_event(tx, &active, RELOAD_REFUSED, &ReloadRefused { error: &reason }, None, now)
         };
         match self.db.write(tell).await {
             Ok(()) => self.wake.notify_one(),
             Err(error) => tracing::error!(error = log::chain(&error), "the refused reload could not be recorded"),
         }
     }
+}
+
+/// In a thread of its own: opening a file can take for ever, and the daemon must go on and be able to end meanwhile.
+async fn load(path: PathBuf) -> Result<LoadedActive, Refused> {
+    let (reply, loaded) = oneshot::channel();
+    let load = move || reply.send(active::load(&path, &Variables::process()));
+    std::thread::Builder::new().name("reload".to_owned()).spawn(load).map_err(Refused::Thread)?;
+    Ok(loaded.await.map_err(|_| Refused::Panicked)??)
 }
 
 /// What cannot be exchanged while the daemon runs.
@@ -147,10 +146,6 @@ pub(super) fn published(active: &Active) -> publish::InForce {
 pub(super) fn activate(tx: &Tx<'_>, active: &Active, now: Timestamp, rng: &mut StdRng) -> Result<(), Error> {
     publish::plugins(tx, &active.published())?;
     scheduler::sync(tx, &active.plans, &Local, now, rng)?;
-    bury_absent(tx, active, now)
-}
-
-fn bury_absent(tx: &Tx<'_>, active: &Active, now: Timestamp) -> Result<(), Error> {
     for plugin in queue::queued_plugins(tx)? {
         if let Some(reason) = active.absent(&plugin) {
             let buried = queue::bury(tx, &plugin, &reason, now)?;

@@ -1,6 +1,7 @@
 //! What each signal means to the daemon.
 
 use std::io;
+use std::pin::pin;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
@@ -41,7 +42,9 @@ impl Signals {
                 _ = self.hangup.recv() => {
                     // From the one message to the other the unit is `reloading`.
                     manager.reloading().await;
-                    reloader.reload().await;
+                    if self.stopped_before(reloader.reload(), wake).await {
+                        break;
+                    }
                     manager.ready().await;
                 }
                 _ = self.terminate.recv() => break,
@@ -61,6 +64,19 @@ impl Signals {
             () = self.stop_requested() => tracing::warn!("second signal: the job in flight is killed"),
         }
         stop.job.kill.cancel();
+    }
+
+    /// Whether SIGTERM or SIGINT comes before `reload` has ended, which is given up then.
+    async fn stopped_before(&mut self, reload: impl Future<Output = ()>, wake: &Notify) -> bool {
+        let mut reload = pin!(reload);
+        loop {
+            tokio::select! {
+                () = &mut reload => return false,
+                _ = self.wake.recv() => wake.notify_one(),
+                _ = self.terminate.recv() => return true,
+                _ = self.interrupt.recv() => return true,
+            }
+        }
     }
 
     /// The next SIGTERM or SIGINT.

@@ -51,7 +51,7 @@ struct InitFailed<'a> {
 }
 
 /// Tells of a job that is dead with its attempt.
-pub(super) fn job_dead(tx: &Tx<'_>, active: &Active, job: &Job, error: &str, now: Timestamp) -> Result<(), Error> {
+pub(super) fn job_dead(tx: &Tx<'_>, newest: &Active, job: &Job, error: &str, now: Timestamp) -> Result<(), Error> {
     let told = JobDead {
         job_id: job.id,
         plugin: &job.plugin,
@@ -61,12 +61,11 @@ pub(super) fn job_dead(tx: &Tx<'_>, active: &Active, job: &Job, error: &str, now
         max_attempts: job.max_attempts,
         error,
     };
-    emit(tx, active, JOB_DEAD, &told, job.id, job.from_core, now)
+    of_job(tx, newest, JOB_DEAD, &told, (job.id, job.from_core), now)
 }
 
-/// Tells of a job that was dead when it was entered; nothing if it was not.
-pub(super) fn stillborn(tx: &Tx<'_>, active: &Active, job: &NewJob, now: Timestamp) -> Result<(), Error> {
-    let Some(error) = &job.stillborn else { return Ok(()) };
+/// Tells of a job that was dead when it was entered, for this reason.
+pub(super) fn stillborn(tx: &Tx<'_>, newest: &Active, job: &NewJob, error: &str, now: Timestamp) -> Result<(), Error> {
     let told = JobDead {
         job_id: job.id,
         plugin: &job.plugin,
@@ -76,53 +75,69 @@ pub(super) fn stillborn(tx: &Tx<'_>, active: &Active, job: &NewJob, now: Timesta
         max_attempts: job.max_attempts,
         error,
     };
-    emit(tx, active, JOB_DEAD, &told, job.id, job.from_core, now)
+    of_job(tx, newest, JOB_DEAD, &told, (job.id, job.from_core), now)
 }
 
 /// Tells what a job's end has meant for its plugin.
 pub(super) fn consequence(
     tx: &Tx<'_>,
-    active: &Active,
+    newest: &Active,
     job: &Job,
     consequence: Consequence,
     error: &str,
     now: Timestamp,
 ) -> Result<(), Error> {
     let (plugin, command) = (&job.plugin, Command::Poll.as_str());
+    let cause = (job.id, job.from_core);
     match consequence {
         Consequence::BreakerOpened { failures, reset_after } => {
             let no_poll_before = now.after(reset_after);
             let told = BreakerOpened { plugin, command, failures, error, no_poll_before };
-            emit(tx, active, BREAKER_OPENED, &told, job.id, job.from_core, now)
+            of_job(tx, newest, BREAKER_OPENED, &told, cause, now)
         }
         Consequence::BreakerClosed => {
-            emit(tx, active, BREAKER_CLOSED, &BreakerClosed { plugin, command }, job.id, job.from_core, now)
+            of_job(tx, newest, BREAKER_CLOSED, &BreakerClosed { plugin, command }, cause, now)
         }
         Consequence::InitFailed => {
             let told = InitFailed { job_id: job.id, plugin, error };
-            emit(tx, active, INIT_FAILED, &told, job.id, job.from_core, now)
+            of_job(tx, newest, INIT_FAILED, &told, cause, now)
         }
     }
 }
 
-/// Puts what a core event causes on the queue, whatever its depth: each comes from one ended job, and causes no other.
-fn emit(
+/// Of a job; nothing if that descends from a core event itself.
+fn of_job(
     tx: &Tx<'_>,
-    active: &Active,
+    newest: &Active,
     kind: &str,
     payload: &impl Serialize,
-    cause: Uuid,
-    from_core: bool,
+    (cause, from_core): (Uuid, bool),
     now: Timestamp,
 ) -> Result<(), Error> {
     if from_core {
         tracing::debug!(event_type = kind, job_id = %cause, "no core event: its cause descends from one");
         return Ok(());
     }
+    core_event(tx, newest, kind, payload, Some(cause), now)
+}
+
+/// Puts what a core event causes on the queue, by the `newest` configuration and whatever the queue's depth: each comes
+/// from one ended job or one operator, and causes no other. `cause` is the job that it tells of.
+///
+/// # Errors
+/// When the database cannot be written.
+pub fn core_event(
+    tx: &Tx<'_>,
+    newest: &Active,
+    kind: &str,
+    payload: &impl Serialize,
+    cause: Option<Uuid>,
+    now: Timestamp,
+) -> Result<(), Error> {
     let payload = to_raw_value(payload).expect("texts and numbers can be written as JSON");
     let event = Event { kind: kind.to_owned(), payload, dedupe_key: None };
-    let max_attempts = |plugin: &str| active.max_attempts(plugin);
-    for job in router::route_core_event(active.routes(), &event, Some(cause), max_attempts, now) {
+    let max_attempts = |plugin: &str| newest.max_attempts(plugin);
+    for job in router::route_core_event(newest.routes(), &event, cause, max_attempts, now) {
         queue::enqueue_beyond_limit(tx, &job, now)?;
     }
     Ok(())

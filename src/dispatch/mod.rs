@@ -30,6 +30,7 @@ use crate::vitals::Vitals;
 use lifecycle::Ended;
 use settle::{Settled, Settlement};
 
+pub use alarm::core_event;
 pub use recover::recover;
 
 /// How the dispatcher is told to end.
@@ -112,7 +113,7 @@ impl Dispatcher {
         let now = self.clock.now();
         let work = move |tx: &Tx<'_>| {
             let claimed = queue::claim_one(tx, job_id, now)?;
-            let work = claimed.map(|claimed| with_state(tx, claimed, active)).transpose()?;
+            let work = claimed.map(|claimed| begin(tx, claimed, active)).transpose()?;
             crash_point!("claim_one.uncommitted");
             Ok(work)
         };
@@ -133,8 +134,9 @@ impl Dispatcher {
             if self.stop.claiming.is_cancelled() {
                 return Ok(None);
             }
-            let active = Arc::clone(&self.active.borrow_and_update());
-            let claim = || claim(Arc::clone(&active), self.clock.clone());
+            self.active.mark_unchanged();
+            let in_force = self.active.clone();
+            let claim = || claim(in_force.clone(), self.clock.clone());
             let taken = self.db.write_until_done("claim", &self.stop.claiming, claim).await;
             let next_retry = match claimed(taken)? {
                 Some(Taken::Work(work)) => return Ok(Some(work)),
@@ -286,9 +288,14 @@ impl Dispatcher {
 }
 
 /// A transaction that claims the next job.
-fn claim(active: Arc<Active>, clock: Clock) -> impl FnOnce(&Tx<'_>) -> Result<Taken, Error> + Send + 'static {
+fn claim(
+    in_force: watch::Receiver<Arc<Active>>,
+    clock: Clock,
+) -> impl FnOnce(&Tx<'_>) -> Result<Taken, Error> + Send + 'static {
     move |tx| {
-        let taken = take(tx, active, clock.now())?;
+        // As it is when this runs: a reload may have been written since.
+        let newest = Arc::clone(&in_force.borrow());
+        let taken = take(tx, newest, clock.now())?;
         if matches!(taken, Taken::Work(_)) {
             crash_point!("claim.uncommitted");
         }
@@ -313,12 +320,12 @@ fn claimed(taken: Result<Taken, Error>) -> Result<Option<Taken>, Error> {
 /// The next job that is due, claimed, with its plugin's state.
 fn take(tx: &Tx<'_>, active: Arc<Active>, now: Timestamp) -> Result<Taken, Error> {
     match queue::claim(tx, now, |plugin| active.may_run(plugin))? {
-        Some(claimed) => Ok(Taken::Work(Box::new(with_state(tx, claimed, active)?))),
+        Some(claimed) => Ok(Taken::Work(Box::new(begin(tx, claimed, active)?))),
         None => Ok(Taken::Nothing { next_retry: queue::next_retry(tx)? }),
     }
 }
 
-fn with_state(tx: &Tx<'_>, claimed: Claimed, active: Arc<Active>) -> Result<Work, Error> {
+fn begin(tx: &Tx<'_>, claimed: Claimed, active: Arc<Active>) -> Result<Work, Error> {
     let Job { plugin, command, .. } = claimed.job();
     let state = plugin_state::read(tx, plugin)?;
     if let (Command::Init, Some(Some(hash))) = (command, active.plans.inits.get(plugin)) {

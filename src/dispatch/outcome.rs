@@ -16,10 +16,14 @@ pub(super) fn log_output(claimed: &Claimed, attempt: &Attempt) {
 
 /// For when it is on disk.
 pub(super) fn log_end(claimed: &Claimed, settled: &Settled, duration: Duration) {
-    let Settled { transition, consequence } = settled;
+    let Settled { transition, consequence, cancelled } = settled;
     let job = claimed.job();
     let (plugin, job_id, command, attempt) = (&job.plugin, job.id, job.command.as_str(), job.attempt);
     let duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    if let Some(reason) = cancelled {
+        tracing::error!(plugin, %job_id, command, attempt, duration_ms, reason, "attempt ended, job is dead: it would have run again");
+        return;
+    }
     match transition {
         Transition::Succeeded => {
             tracing::info!(plugin, %job_id, command, attempt, duration_ms, "job succeeded");
@@ -44,7 +48,7 @@ pub(super) fn log_end(claimed: &Claimed, settled: &Settled, duration: Duration) 
             tracing::info!(plugin, %job_id, "circuit breaker closed: the probe has succeeded");
         }
         Some(Consequence::InitFailed) => {
-            tracing::error!(plugin, %job_id, "init failed: the plugin is not polled until `ductile run PLUGIN --command init` or the init of the next start succeeds");
+            tracing::error!(plugin, %job_id, "init failed: the plugin is not polled until one succeeds, by `ductile run {plugin} --command init` or at the next start");
         }
         None => {}
     }

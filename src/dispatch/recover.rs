@@ -35,10 +35,10 @@ pub fn recover(tx: &Tx<'_>, active: &Arc<Active>, now: Timestamp, rng: &mut StdR
             seed: rng.random(),
             draw: 0.0,
         };
-        let transition = settlement.write(tx, active)?.transition;
+        let settled = settlement.write(tx, active)?;
         let job = settlement.claimed.job();
         let (plugin, job_id, attempt) = (&job.plugin, job.id, job.attempt);
-        let again = matches!(transition, Transition::Retry { .. });
+        let again = matches!(settled.transition, Transition::Retry { .. }) && settled.cancelled.is_none();
         let message = if again { "job was interrupted, back on the queue" } else { "job was interrupted and is dead" };
         tracing::warn!(plugin, %job_id, attempt, max_attempts = job.max_attempts, "{message}");
         count += 1;

@@ -43,6 +43,8 @@ pub(super) struct Settled {
     pub(super) transition: Transition,
     /// For its plugin.
     pub(super) consequence: Option<Consequence>,
+    /// Why it is dead all the same, and not back on the queue.
+    pub(super) cancelled: Option<String>,
 }
 
 impl Settlement {
@@ -56,28 +58,32 @@ impl Settlement {
         let mut rng = StdRng::seed_from_u64(self.seed);
         let ended = scheduler::Ended { job, transition: &transition, interrupted };
         let plans = &self.active.plans;
-        let consequence = scheduler::settled(tx, ended, plans, &Local, self.now, &mut rng)?;
-        self.raise_alarms(tx, &transition, consequence)?;
-        if let Some(reason) = newest.absent(&job.plugin) {
-            queue::cancel(tx, job.id, &reason, self.now)?;
+        let consequence = scheduler::settled(tx, ended, plans, &newest.plans, &Local, self.now, &mut rng)?;
+        self.raise_alarms(tx, newest, &transition, consequence)?;
+        let mut cancelled = newest.absent(&job.plugin);
+        if let Some(reason) = &cancelled
+            && !queue::cancel(tx, job.id, reason, self.now)?
+        {
+            cancelled = None;
         }
-        Ok(Settled { transition, consequence })
+        Ok(Settled { transition, consequence, cancelled })
     }
 
     fn raise_alarms(
         &self,
         tx: &Tx<'_>,
+        newest: &Active,
         transition: &Transition,
         consequence: Option<Consequence>,
     ) -> Result<(), Error> {
-        let (job, active) = (self.claimed.job(), &self.active);
+        let job = self.claimed.job();
         let mut error = "";
         if let Transition::Dead { error: reason, .. } = transition {
             error = reason;
-            alarm::job_dead(tx, active, job, error, self.now)?;
+            alarm::job_dead(tx, newest, job, error, self.now)?;
         }
         match consequence {
-            Some(consequence) => alarm::consequence(tx, active, job, consequence, error, self.now),
+            Some(consequence) => alarm::consequence(tx, newest, job, consequence, error, self.now),
             None => Ok(()),
         }
     }
@@ -108,8 +114,11 @@ impl Settlement {
         }
         match queue::enqueue_children(tx, &children, limits, self.now)? {
             Children::Inserted(children) => {
-                for child in children {
-                    alarm::stillborn(tx, &self.active, child, self.now)?;
+                // That a plugin was removed is known to whoever did it.
+                for child in children.iter().filter(|child| newest.is_enabled(&child.plugin)) {
+                    if let Some(error) = &child.stillborn {
+                        alarm::stillborn(tx, newest, child, error, self.now)?;
+                    }
                 }
             }
             Children::QueueFull => {

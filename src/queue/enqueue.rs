@@ -70,8 +70,8 @@ pub fn enqueue_children<'a>(
             new.push(child);
         }
     }
-    let to_run = new.iter().filter(|child| child.stillborn.is_none()).count();
-    if !fits(tx, to_run as u64, limits)? {
+    // Those which will not run, too: each may be told of by a job.
+    if !fits(tx, new.len() as u64, limits)? {
         return Ok(Children::QueueFull);
     }
     for child in &new {

@@ -200,7 +200,7 @@ fn a_full_queue_takes_nothing_and_counts_only_what_is_queued() {
 #[test]
 fn children_enter_together_or_not_at_all() {
     let queue = Queue::new();
-    let limits = Limits { max_queue_depth: 2, ..LIMITS };
+    let limits = Limits { max_queue_depth: 3, ..LIMITS };
     let child = |key: &str| NewJob { submitted_by: SubmittedBy::Route, hops: 1, ..keyed("a", key) };
     let enter = |children: &[NewJob]| match enqueue_children(&queue.tx(), children, limits, at(20)).unwrap() {
         Children::Inserted(new) => Some(new.len()),
@@ -209,10 +209,10 @@ fn children_enter_together_or_not_at_all() {
 
     assert_eq!(enqueue(&queue.tx(), &keyed("a", "done"), limits, at(0)).unwrap(), Enqueued::Inserted);
     queue.succeed(at(1));
-    assert_eq!(enter(&[child("x"), child("y"), child("z")]), None);
-    assert_eq!(queue.count("job_queue"), 1);
-    // The duplicate needs no room, and neither does a job that is dead from the start.
     let stillborn = NewJob { stillborn: Some("too many hops".to_owned()), ..child("s") };
+    assert_eq!(enter(&[child("x"), child("y"), child("z"), stillborn.clone()]), None, "each may be told of");
+    assert_eq!(queue.count("job_queue"), 1);
+    // The duplicate needs no room.
     assert_eq!(enter(&[child("x"), child("done"), stillborn.clone(), child("y")]), Some(3));
     let dead = queue.row(stillborn.id);
     assert_eq!((dead.status, dead.last_error.as_deref()), (Status::Dead, Some("too many hops")));

@@ -111,7 +111,8 @@ pub(super) const ONE: &str = "SELECT failures, opened_at, probe_job_id, reset_se
 const PUT: &str = "INSERT INTO circuit_breaker (plugin, command, failures, opened_at, probe_job_id, reset_seq) \
      VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (plugin, command) DO UPDATE SET failures = excluded.failures, \
      opened_at = excluded.opened_at, probe_job_id = excluded.probe_job_id, reset_seq = excluded.reset_seq";
-const NOT_CLOSED: &str = "SELECT count(*) FROM circuit_breaker WHERE opened_at IS NOT NULL";
+const NOT_CLOSED: &str = "SELECT count(*) FROM circuit_breaker JOIN plugin ON plugin.name = circuit_breaker.plugin \
+     WHERE opened_at IS NOT NULL AND enabled = 1 AND schedule_every_ms IS NOT NULL";
 
 fn breaker(row: &Row<'_>) -> rusqlite::Result<Breaker> {
     Ok(Breaker {
@@ -131,7 +132,7 @@ pub fn breaker_of(connection: &Connection, plugin: &str) -> Result<Breaker, Erro
     Ok(found.unwrap_or_default())
 }
 
-/// How many breakers are open or half open.
+/// How many breakers of plugins that would be polled are open or half open.
 ///
 /// # Errors
 /// When the database cannot be read.

@@ -36,7 +36,7 @@ const STARTED: &str = "INSERT INTO plugin_init (plugin, started_hash) VALUES (?1
 const SUCCEEDED: &str = "INSERT INTO plugin_init (plugin, done_hash) VALUES (?1, ?2) \
      ON CONFLICT (plugin) DO UPDATE SET done_hash = excluded.done_hash, failed_at = NULL, error = NULL";
 const FAILED: &str = "INSERT INTO plugin_init (plugin, failed_at, error) VALUES (?1, ?2, ?3) \
-     ON CONFLICT (plugin) DO UPDATE SET failed_at = excluded.failed_at, error = excluded.error";
+     ON CONFLICT (plugin) DO UPDATE SET done_hash = NULL, failed_at = excluded.failed_at, error = excluded.error";
 
 /// Enqueues the inits that are due, and ends those on the queue that are not: of each plugin at most one is left.
 /// That of a plugin which is not loaded waits for it.

@@ -67,7 +67,7 @@ impl World {
         while let Some(claimed) = queue::claim(&tx, self.now, |_| true).unwrap() {
             queue::finish(&tx, &claimed, transition, &Attempted::default(), self.now).unwrap();
             let ended = Ended { job: claimed.job(), transition, interrupted: false };
-            settled(&tx, ended, &self.plans, &self.zone, self.now, &mut self.rng).unwrap();
+            settled(&tx, ended, &self.plans, &self.plans, &self.zone, self.now, &mut self.rng).unwrap();
         }
     }
 
@@ -78,7 +78,7 @@ impl World {
         let claimed = claimed.expect("a job is due");
         queue::finish(&tx, &claimed, transition, &Attempted::default(), self.now).unwrap();
         let ended = Ended { job: claimed.job(), transition, interrupted };
-        settled(&tx, ended, &self.plans, &self.zone, self.now, &mut self.rng).unwrap()
+        settled(&tx, ended, &self.plans, &self.plans, &self.zone, self.now, &mut self.rng).unwrap()
     }
 
     fn after(&mut self, duration: Duration) {
@@ -189,10 +189,10 @@ fn retries_and_other_producers_do_not_move_the_schedule() {
     let claimed = queue::claim(&tx, world.now, |_| true).unwrap().unwrap();
     let retry = Transition::Retry { status: JobLogStatus::Failed, error: "no".to_owned(), at: None };
     let ended = Ended { job: claimed.job(), transition: &retry, interrupted: false };
-    settled(&tx, ended, &world.plans, &world.zone, world.now, &mut world.rng).unwrap();
+    settled(&tx, ended, &world.plans, &world.plans, &world.zone, world.now, &mut world.rng).unwrap();
     let by_hand = queue::Job { submitted_by: queue::SubmittedBy::Cli, ..claimed.job().clone() };
     let ended = Ended { job: &by_hand, transition: &Transition::Succeeded, interrupted: false };
-    settled(&tx, ended, &world.plans, &world.zone, world.now, &mut world.rng).unwrap();
+    settled(&tx, ended, &world.plans, &world.plans, &world.zone, world.now, &mut world.rng).unwrap();
     assert_eq!(world.row("a"), before);
 }
 

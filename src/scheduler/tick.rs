@@ -167,7 +167,8 @@ pub struct Ended<'a> {
 }
 
 /// Moves what depends on how a job has ended: for a scheduled poll its breaker and its schedule, whose next run counts
-/// from now; for an `init` the plugin's health.
+/// from now; for an `init` the plugin's health. `plans` are those that it was claimed with; when its plugin is polled
+/// next is for the `newest` to say.
 ///
 /// # Errors
 /// When the database cannot be written.
@@ -175,6 +176,7 @@ pub fn settled<Z: TimeZone>(
     tx: &Tx<'_>,
     ended: Ended<'_>,
     plans: &Plans,
+    newest: &Plans,
     zone: &Z,
     now: Timestamp,
     rng: &mut impl Rng,
@@ -188,10 +190,10 @@ pub fn settled<Z: TimeZone>(
     };
     match (job.command, job.submitted_by) {
         (Command::Poll, SubmittedBy::Scheduler) => {
-            let Some(plan) = plans.polls.get(&job.plugin) else { return Ok(None) };
-            if let Some(row) = store::one(tx, &job.plugin)? {
+            if let (Some(plan), Some(row)) = (newest.polls.get(&job.plugin), store::one(tx, &job.plugin)?) {
                 reanchor(tx, row, plan, zone, now, rng)?;
             }
+            let Some(plan) = plans.polls.get(&job.plugin) else { return Ok(None) };
             breaker::settled(tx, job, verdict, plan.circuit_breaker, now)
         }
         (Command::Init, _) => init::settled(tx, job, verdict, error, &plans.inits, now),

@@ -58,7 +58,7 @@ fn a_paused_queue_starts_nothing_but_ends_what_runs() {
     site.cli(["status"]).expect_code(0).expect_stdout("`ductile resume` goes on");
     site.cli(["queue"]).expect_code(0).expect_stderr("the queue is paused");
     site.cli(["pause", "a"]).expect_code(0);
-    site.cli(["resume"]).expect_code(0).expect_stdout("the queue goes on").expect_stderr("still paused: a");
+    site.cli(["resume"]).expect_code(0).expect_stdout("the queue goes on").expect_stderr("paused: a");
     site.wait_job(&waiting, "succeeded");
     daemon.stop();
 }

@@ -1,9 +1,12 @@
 //! `reload` and SIGHUP: the new configuration whole, or the old one whole; jobs go on as they were claimed.
 
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
+
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use crate::support::{Daemon, OK, Plugin, Site, delivery};
+use crate::support::{Daemon, OK, Plugin, Site, delivery, wait_for};
 
 /// Says when it runs, waits for a file `go`, and says what its room is.
 const WORK: &str = "open(os.environ['IT'] + '/started', 'a').write('x\\n')
@@ -20,6 +23,11 @@ fn work(room: u32) -> Plugin {
 fn reload(site: &Site, code: i32) -> String {
     let ran = site.cli(["reload"]).expect_code(code);
     ran.stdout + &ran.stderr
+}
+
+/// O_NONBLOCK.
+fn nonblock() -> i32 {
+    nix::fcntl::OFlag::O_NONBLOCK.bits()
 }
 
 fn stop_well(daemon: Daemon) {
@@ -172,6 +180,7 @@ fn a_plugin_that_is_removed_while_its_job_fails_is_not_tried_again() {
     let dead = site.wait_job(&running, "dead");
     assert_eq!(dead["last_error"], "plugin `gone` is not configured any more");
     assert_eq!(site.attempts(&running).len(), 1);
+    daemon.wait_log("ERROR", "job is dead: it would have run again");
     daemon.stop();
 }
 
@@ -215,4 +224,98 @@ fn a_reload_while_an_init_waits_runs_it_once_with_the_newest_configuration() {
         (json!(2), 1)
     );
     daemon.stop();
+}
+
+#[test]
+fn a_changed_plugin_is_initialized_anew_though_nothing_else_runs() {
+    let init = |room: u32| work(room).commands("poll, handle, init");
+    let mut site = Site::with(init(1));
+    site.touch("go");
+    let daemon = site.start();
+    let done = "SELECT 1 WHERE (SELECT count(*) FROM job_queue WHERE command = 'init' AND status = 'succeeded')";
+    site.wait_rows(&format!("{done} = 1"));
+    site.plugin(init(2));
+    reload(&site, 0);
+    site.wait_rows(&format!("{done} = 2"));
+    assert_eq!(site.state("work")["room"], 2, "with the newest configuration");
+    assert_eq!(reload(&site, 0), "reloaded: nothing has changed\n");
+    stop_well(daemon);
+    let daemon = site.start();
+    site.cli(["run", "work"]).expect_code(0);
+    stop_well(daemon);
+    assert_eq!(site.count("SELECT count(*) FROM job_queue WHERE command = 'init'"), 2);
+}
+
+#[test]
+fn a_schedule_that_changes_while_its_poll_runs_is_not_put_back() {
+    let mut site = Site::with(work(1).set("schedule: {every: 30d}"));
+    let daemon = site.start();
+    site.wait_file("started");
+    site.plugin(work(1).set("schedule: {every: 2h}"));
+    reload(&site, 0);
+    site.touch("go");
+    site.wait_rows("SELECT 1 FROM job_queue WHERE status = 'succeeded'");
+    let every = "SELECT unixepoch(next_run) - unixepoch(anchor) AS s FROM schedule";
+    assert_eq!(site.row(every, ())["s"], 7_200);
+    std::fs::remove_file(site.path("go")).unwrap();
+    std::fs::remove_file(site.path("started")).unwrap();
+    site.plugin(work(1).set("schedule: {every: 1s}"));
+    reload(&site, 0);
+    site.wait_file("started");
+    site.plugin(work(1));
+    reload(&site, 0);
+    site.touch("go");
+    site.wait_rows("SELECT 1 WHERE (SELECT count(*) FROM job_queue WHERE status = 'succeeded') = 2");
+    assert_eq!(site.row("SELECT next_run FROM schedule", ())["next_run"], Value::Null);
+    stop_well(daemon);
+}
+
+#[test]
+fn calls_for_help_go_where_the_newest_configuration_says() {
+    let mut site = Site::with(Plugin::python("work", WORK.replace("'ok'", "'error', 'retry': False").as_str()));
+    site.plugin(Plugin::sh("old", OK)).plugin(Plugin::sh("new", OK)).route("ductile", "job.dead", "old");
+    let daemon = site.start();
+    let running = site.detach(["work"]);
+    site.wait_file("started");
+    site.remove("old").clear_routes().route("ductile", "job.dead", "new");
+    reload(&site, 0);
+    site.touch("go");
+    site.wait_job(&running, "dead");
+    site.wait_rows("SELECT 1 FROM job_queue WHERE plugin = 'new' AND status = 'succeeded'");
+    assert_eq!(site.count("SELECT count(*) FROM job_queue WHERE plugin = 'old'"), 0);
+    daemon.stop();
+}
+
+#[test]
+fn a_file_that_never_opens_keeps_neither_the_jobs_nor_the_end_waiting() {
+    let mut site = Site::with(Plugin::sh("work", OK));
+    let daemon = site.start();
+    nix::unistd::mkfifo(&site.path("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    site.plugin(Plugin::sh("work", OK).env("KEY", "\"${file:pipe}\"")).write_config();
+    daemon.signal(Signal::SIGHUP);
+    // Opens only once there is a reader, which then waits for what is never written.
+    let pipe = site.path("pipe");
+    let open = || OpenOptions::new().write(true).custom_flags(nonblock()).open(&pipe).ok();
+    let _writer = wait_for("a reader of the pipe", String::new, open);
+    site.raw("state: {path: state/ductile.db}");
+    site.cli(["run", "work"]).expect_code(0);
+    assert_eq!(site.row("SELECT reload_tried_at FROM service", ())["reload_tried_at"], Value::Null);
+    stop_well(daemon);
+}
+
+#[test]
+fn a_plugin_that_is_removed_while_its_job_runs_is_told_of_as_its_owner_did_it() {
+    let mut site = Site::with(work(1));
+    site.plugin(Plugin::sh("gone", OK)).plugin(Plugin::sh("note", OK)).route("work", "done", "gone");
+    site.route("ductile", "job.dead", "note");
+    let daemon = site.start();
+    let running = site.detach(["work"]);
+    site.wait_file("started");
+    site.remove("gone").clear_routes().route("ductile", "job.dead", "note");
+    reload(&site, 0);
+    site.touch("go");
+    site.wait_job(&running, "succeeded");
+    daemon.stop();
+    assert_eq!(site.count("SELECT count(*) FROM job_queue WHERE plugin = 'gone' AND status = 'dead'"), 1);
+    assert_eq!(site.count("SELECT count(*) FROM job_queue WHERE plugin = 'note'"), 0, "nobody is called for that");
 }

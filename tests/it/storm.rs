@@ -27,3 +27,23 @@ fn a_cycle_with_two_events_a_hop_ends_and_others_are_served_meanwhile() {
     let told = site.count("SELECT count(*) FROM job_queue WHERE plugin = 'note' AND status = 'succeeded'");
     assert_eq!(told, dead.len() as i64, "each of them was told of");
 }
+
+#[test]
+fn what_is_dead_for_its_many_hops_does_not_flood_the_queue_with_calls_for_help() {
+    // One event a hop, and at the last hop ten.
+    let script = r#"read -r input
+n=$(grep -c . "$IT/hops" 2>/dev/null)
+echo x >> "$IT/hops"
+[ "$n" = 32 ] || { echo '{"status": "ok", "events": [{"type": "again"}]}'; exit; }
+echo '{"status": "ok", "events": [{"type": "again"}, {"type": "again"}, {"type": "again"}, {"type": "again"}, {"type": "again"}, {"type": "again"}]}'"#;
+    let mut site = Site::with(Plugin::sh("storm", script).set("retry: {max_attempts: 1}"));
+    site.plugin(Plugin::sh("note", OK)).route("storm", "again", "storm").route("ductile", "job.dead", "note");
+    site.service("max_queue_depth", "4");
+    let daemon = site.start();
+    site.detach(["storm"]);
+    site.wait_rows("SELECT 1 FROM job_queue WHERE plugin = 'note' AND status = 'succeeded'");
+    daemon.stop();
+    let dead = site.row("SELECT hops, last_error FROM job_queue WHERE status = 'dead'", ());
+    assert!(dead["last_error"].as_str().unwrap().contains("its 6 routed jobs do not fit"), "{dead}");
+    assert_eq!((&dead["hops"], site.count("SELECT count(*) FROM job_queue WHERE plugin = 'note'")), (&32.into(), 1));
+}

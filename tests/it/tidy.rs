@@ -11,10 +11,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("clock", &[]),
     ("command", &[]),
     ("config", &[]),
-    (
-        "daemon",
-        &["active", "config", "dispatch", "health", "plugin", "queue", "router", "scheduler", "state", "webhook"],
-    ),
+    ("daemon", &["active", "config", "dispatch", "health", "plugin", "queue", "scheduler", "state", "webhook"]),
     ("dispatch", &["active", "config", "plugin", "queue", "router", "scheduler", "state"]),
     ("fault", &[]),
     ("health", &["active", "queue", "scheduler", "state"]),

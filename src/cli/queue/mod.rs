@@ -13,6 +13,7 @@ use std::process::ExitCode;
 use super::error::CliError;
 use super::logs::of_plugin;
 use super::output::Paint;
+use super::pause::tell_of;
 use super::{no_daemon, open_reader, output};
 use crate::queue::list::{self, Filter};
 use crate::queue::{Job, Status, pauses};
@@ -92,13 +93,7 @@ fn list(args: ListArgs, config: Option<&Path>) -> Result<ExitCode, CliError> {
     };
     let filter = Filter { statuses, plugin: args.plugin, limit: args.limit };
     let jobs = list::jobs(&reader, &filter)?;
-    let pauses = pauses(&reader)?;
-    if pauses.queue.is_some() {
-        output::message("the queue is paused: `ductile resume` goes on");
-    } else if !pauses.plugins.is_empty() {
-        let names: Vec<_> = pauses.plugins.keys().map(String::as_str).collect();
-        output::message(format_args!("paused plugins: {}", names.join(", ")));
-    }
+    tell_of(&pauses(&reader)?);
     if args.json {
         output::json(&jobs)?;
         return Ok(ExitCode::SUCCESS);

@@ -7,21 +7,18 @@ use uuid::Uuid;
 
 use super::Args;
 use crate::cli::error::CliError;
+use crate::cli::plugins::configured;
 use crate::clock::Clock;
 use crate::command::Command;
 use crate::fault::crash_point;
 use crate::plugin::Envelope;
 use crate::queue::{self, Enqueued, Limits, NewJob, SubmittedBy};
-use crate::state::publish::Published;
+use crate::state::publish::{self, Published};
 use crate::state::{Db, Tx};
 
 /// The attempts that a job of the plugin gets, if the plugin can run the command.
 pub(in crate::cli) fn runnable(name: &str, command: Command, known: &[Published]) -> Result<u32, CliError> {
-    let Some(plugin) = known.iter().find(|plugin| plugin.name == name) else {
-        let names: Vec<_> = known.iter().map(|plugin| plugin.name.as_str()).collect();
-        let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
-        return Err(CliError::Usage(format!("plugin `{name}` is not configured; configured are: {names}")));
-    };
+    let plugin = configured(known, name)?;
     if !plugin.enabled {
         return Err(CliError::Usage(format!("plugin `{name}` is disabled (`plugins.{name}.enabled`)")));
     }
@@ -89,16 +86,24 @@ pub(super) fn new_job(args: &Args, payload: Option<Box<RawValue>>, max_attempts:
     }
 }
 
-/// Puts the job on the queue, unless there is one already that has succeeded: that one.
-pub(super) async fn enqueue(db: &Db, job: NewJob, limits: Limits) -> Result<Option<Uuid>, CliError> {
+/// Puts the job on the queue, unless there is one already that has succeeded: that one. `published`: it is a daemon's
+/// queue, whose configuration may have changed since it was looked at.
+pub(super) async fn enqueue(db: &Db, job: NewJob, limits: Limits, published: bool) -> Result<Option<Uuid>, CliError> {
     let now = Clock::System.now();
+    let name = job.plugin.clone();
     let enqueue = move |tx: &Tx<'_>| {
+        if published && !publish::plugin(tx, &job.plugin)?.is_some_and(|plugin| plugin.enabled) {
+            return Ok(None);
+        }
         let enqueued = queue::enqueue(tx, &job, limits, now)?;
         crash_point!("enqueue.uncommitted");
-        Ok(enqueued)
+        Ok(Some(enqueued))
     };
     let enqueued = db.write(enqueue).await?;
     crash_point!("enqueue.committed");
+    let Some(enqueued) = enqueued else {
+        return Err(CliError::Failed(format!("plugin `{name}` was removed or disabled just now; nothing was added")));
+    };
     match enqueued {
         Enqueued::Inserted => Ok(None),
         Enqueued::Duplicate(existing) => Ok(Some(existing)),

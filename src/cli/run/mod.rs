@@ -110,7 +110,7 @@ async fn with_daemon(
     let max_attempts = runnable(&args.plugin, args.command, &known)?;
     let job = new_job(args, payload, max_attempts);
     let id = job.id;
-    if let Some(existing) = enqueue(&db, job, limits).await? {
+    if let Some(existing) = enqueue(&db, job, limits, true).await? {
         return report_duplicate(args, &reader, existing);
     }
     holder
@@ -160,7 +160,7 @@ async fn alone(
     }
     let job = new_job(args, payload, max_attempts);
     let id = job.id;
-    if let Some(existing) = enqueue(&owned.db, job, active.limits).await? {
+    if let Some(existing) = enqueue(&owned.db, job, active.limits, false).await? {
         let code = report_duplicate(args, &owned.db.reader()?, existing);
         owned.db.close().await;
         return code;

@@ -3,7 +3,7 @@
 mod health;
 mod print;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::error::CliError;
-use super::pause::not_configured;
+use super::plugins::configured;
 use super::{open_reader, output};
 use crate::clock::{Clock, Timestamp};
 use crate::queue::list::{self, Counts, Filter};
@@ -70,6 +70,8 @@ struct PluginStatus {
     #[serde(flatten)]
     published: Published,
     paused_since: Option<Timestamp>,
+    /// Its `init` waits, and until it has run its other jobs do.
+    init_pending: bool,
     /// Set when its `init` has failed.
     unhealthy: Option<Unhealthy>,
     last_run_at: Option<Timestamp>,
@@ -99,9 +101,11 @@ pub(super) fn status(args: Args, config: Option<&Path>) -> Result<ExitCode, CliE
     let mut health = if args.health { health::ask(config, &reader, only)? } else { BTreeMap::new() };
     let well = health.values().all(|health| health.ok);
     let pauses = queue::pauses(&reader)?;
+    let inits: BTreeSet<_> = queue::queued_inits(&reader)?.into_iter().map(|init| init.plugin).collect();
     let plugins = published.into_iter().map(|plugin| {
         let health = health.remove(&plugin.name);
-        plugin_status(&reader, plugin, &pauses, health)
+        let init_pending = inits.contains(&plugin.name);
+        plugin_status(&reader, plugin, &pauses, init_pending, health)
     });
     let status = Status {
         running: holder.is_some_and(|holder| holder.role == Role::Start),
@@ -120,17 +124,18 @@ pub(super) fn status(args: Args, config: Option<&Path>) -> Result<ExitCode, CliE
 }
 
 fn published(reader: &Reader, only: Option<&str>) -> Result<Vec<Published>, CliError> {
-    let mut all = publish::all_plugins(reader)?;
-    let Some(only) = only else { return Ok(all) };
-    let names: Vec<_> = all.iter().map(|plugin| plugin.name.clone()).collect();
-    all.retain(|plugin| plugin.name == only);
-    if all.is_empty() { Err(not_configured(&format!("plugin `{only}`"), &names)) } else { Ok(all) }
+    let all = publish::all_plugins(reader)?;
+    match only {
+        Some(only) => Ok(vec![configured(&all, only)?.clone()]),
+        None => Ok(all),
+    }
 }
 
 fn plugin_status(
     reader: &Reader,
     published: Published,
     pauses: &Pauses,
+    init_pending: bool,
     health: Option<Health>,
 ) -> Result<PluginStatus, CliError> {
     let name = &published.name;
@@ -138,6 +143,7 @@ fn plugin_status(
     let breaker = scheduler::breaker_of(reader, name)?;
     Ok(PluginStatus {
         paused_since: pauses.plugins.get(name).copied(),
+        init_pending,
         unhealthy: scheduler::unhealthy(reader, name)?,
         next_run: scheduler::next_run_of(reader, name)?,
         last_run_at: last.as_ref().map(|last| last.completed_at),

@@ -129,6 +129,7 @@ fn state(plugin: &PluginStatus) -> &'static str {
         (false, _) => "disabled",
         (true, false) => "not loaded",
         (true, true) if plugin.paused_since.is_some() => "paused",
+        (true, true) if plugin.init_pending => "init pending",
         (true, true) if plugin.unhealthy.is_some() => "unhealthy",
         (true, true) => "loaded",
     }

@@ -151,3 +151,25 @@ fn a_full_queue_does_not_keep_it_away() {
     assert!(tick(&tx, &world.plans, full, &world.zone, world.now, &mut world.rng).unwrap().queue_full);
     assert_eq!(world.inits(), [1, 0, 0]);
 }
+
+#[test]
+fn a_failed_one_is_tried_again_also_with_what_had_succeeded_before() {
+    let mut world = world();
+    world.start_next();
+    world.end_next(&Transition::Succeeded, false);
+    world.version(Some("2"));
+    world.start_next();
+    world.end_next(&dead(), false);
+    world.version(Some("1"));
+    assert_eq!(world.inits(), [1, 0, 2]);
+    world.start_next();
+    world.end_next(&Transition::Succeeded, false);
+    assert_eq!(world.unhealthy(), None);
+
+    let by_hand = queue::NewJob::new("a", crate::command::Command::Init, queue::SubmittedBy::Cli, 1);
+    let _ = queue::enqueue(&Tx::over(&world.connection), &by_hand, LIMITS, world.now).unwrap();
+    world.start_next();
+    world.end_next(&dead(), false);
+    world.sync();
+    assert_eq!(world.inits(), [1, 0, 4], "the next start tries again");
+}

@@ -229,3 +229,87 @@ async fn a_probe_changes_nothing_and_still_has_to_be_written() {
     let after = crate::state::publish::service(&db.reader().unwrap()).unwrap();
     assert_eq!(format!("{before:?}"), format!("{after:?}"));
 }
+
+#[tokio::test]
+async fn a_write_that_joins_the_next_one_needs_no_commit_of_its_own() {
+    let Fixture { db, _dir, .. } = fixture().await;
+    let (joined, written) = {
+        let (joining, other) = (db.clone(), db.clone());
+        let joining = tokio::spawn(async move {
+            let sees = |tx: &Tx<'_>| Ok(tx.query_row("SELECT count(*) FROM t", [], |row| row.get::<_, i64>(0))?);
+            joining.write_with_next(sees, std::future::pending()).await
+        });
+        // It waits by now, as there is one thread.
+        tokio::task::yield_now().await;
+        let commits = db.commits();
+        other.write(insert(1)).await.unwrap();
+        (joining.await.unwrap(), db.commits() - commits)
+    };
+    assert_eq!((joined.unwrap().unwrap(), written), (1, 1), "it saw what it has joined");
+}
+
+#[tokio::test]
+async fn a_write_that_has_not_joined_anything_can_be_given_up() {
+    let Fixture { db, _dir, .. } = fixture().await;
+    assert!(db.write_with_next(insert(1), async {}).await.is_none());
+    db.write(insert(2)).await.unwrap();
+    assert_eq!(all(&db), [2]);
+    {
+        let mut dropped = std::pin::pin!(db.write_with_next(insert(3), std::future::pending()));
+        assert!(tokio::time::timeout(Duration::ZERO, &mut dropped).await.is_err());
+    }
+    db.write(insert(4)).await.unwrap();
+    assert_eq!(all(&db), [2, 4]);
+}
+
+#[tokio::test]
+async fn one_that_is_given_up_too_late_is_answered_all_the_same() {
+    let Fixture { db, _dir, .. } = fixture().await;
+    let (taken, was_taken) = oneshot::channel();
+    let (release, held) = mpsc::channel();
+    let joining = {
+        let db = db.clone();
+        tokio::spawn(async move {
+            let work = move |tx: &Tx<'_>| {
+                taken.send(()).unwrap();
+                held.recv().unwrap();
+                insert(1)(tx)
+            };
+            let give_up = async {
+                was_taken.await.unwrap();
+            };
+            db.write_with_next(work, give_up).await
+        })
+    };
+    tokio::task::yield_now().await;
+    let other = tokio::spawn({
+        let db = db.clone();
+        async move { db.write(insert(2)).await }
+    });
+    // Not before it runs: it is given up while it does.
+    while !joining.is_finished() && release.send(()).is_ok() {
+        tokio::task::yield_now().await;
+    }
+    assert!(matches!(joining.await.unwrap(), Some(Ok(()))));
+    other.await.unwrap().unwrap();
+    assert_eq!(all(&db), [1, 2]);
+}
+
+#[tokio::test]
+async fn one_that_fails_leaves_what_it_has_joined_alone() {
+    let Fixture { db, _dir, .. } = fixture().await;
+    for panics in [false, true] {
+        let work = move |tx: &Tx<'_>| -> Result<(), Error> {
+            insert(9)(tx)?;
+            if panics { panic!("on purpose") } else { Err(Error::Conflict("on purpose".to_owned())) }
+        };
+        let joining = tokio::spawn({
+            let db = db.clone();
+            async move { db.write_with_next(work, std::future::pending()).await }
+        });
+        tokio::task::yield_now().await;
+        db.write(insert(i64::from(panics))).await.unwrap();
+        assert!(matches!(joining.await.unwrap(), Some(Err(Error::Conflict(_) | Error::Panicked(_)))));
+    }
+    assert_eq!(all(&db), [0, 1]);
+}

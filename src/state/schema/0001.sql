@@ -72,6 +72,7 @@ CREATE INDEX job_queue_polls ON job_queue(plugin) WHERE command = 'poll' AND sta
 CREATE INDEX job_queue_init ON job_queue(plugin, seq) WHERE command = 'init' AND status = 'queued';
 CREATE INDEX job_queue_dedupe ON job_queue(plugin, command, dedupe_key, completed_at)
   WHERE status = 'succeeded' AND dedupe_key IS NOT NULL;
+CREATE INDEX job_queue_succeeded ON job_queue(plugin, seq) WHERE status = 'succeeded';
 CREATE INDEX job_queue_completed ON job_queue(completed_at) WHERE completed_at IS NOT NULL;
 CREATE INDEX job_queue_dead ON job_queue(seq) WHERE status = 'dead';
 CREATE INDEX job_queue_dead_plugin ON job_queue(plugin, seq) WHERE status = 'dead';

@@ -25,4 +25,4 @@ pub(crate) use http::{Answer, SECRET, SIGNATURE, delivery, exchange, post, read_
 pub(crate) use plugin::{OK, Plugin};
 pub(crate) use process::{Process, Ran};
 pub(crate) use site::{Site, mode, set_mode};
-pub(crate) use wait::wait_until;
+pub(crate) use wait::{wait_for, wait_until};
