@@ -63,7 +63,7 @@ pub(super) fn parse(text: &str) -> Result<Node, SyntaxError> {
         return Err(SyntaxError { location, message: "there is more than one document in the file".into() });
     }
     if root == Node::Null {
-        return Err(SyntaxError { location: None, message: "the file is empty".into() });
+        return Err(SyntaxError { location: Some((1, 1)), message: "the file is empty".into() });
     }
     Fill(&mut root).deserialize(Yaml::from_str(text)).map_err(|error| syntax_error(&error))?;
     Ok(root)
@@ -74,11 +74,12 @@ pub(super) fn locate(text: &str, positions: &[usize], key: bool) -> Option<Locat
     Descent { positions, key }.deserialize(Yaml::from_str(text)).err().as_ref().and_then(location)
 }
 
-/// The line and column of a byte.
+/// The line and column of a byte; lines end where they do for the parser.
 pub(super) fn location_of(text: &str, offset: usize) -> Location {
-    let before = &text[..offset];
-    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-    (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+    const BREAKS: [char; 5] = ['\n', '\r', '\u{85}', '\u{2028}', '\u{2029}'];
+    let before = text[..offset].replace("\r\n", "\n");
+    let line = before.rsplit(BREAKS).next().unwrap_or_default();
+    (before.matches(BREAKS).count() + 1, line.chars().count() + 1)
 }
 
 fn location(error: &serde_yaml::Error) -> Option<Location> {
