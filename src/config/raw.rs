@@ -55,7 +55,7 @@ pub(super) fn parse(text: &str) -> Result<Node, SyntaxError> {
     let budget = Cell::new(BUDGET);
     let mut documents = Yaml::from_str(text);
     let mut root = match documents.next() {
-        Some(document) => Tree { budget: &budget }.deserialize(document).map_err(|error| syntax_error(&error))?,
+        Some(document) => Tree { budget: &budget }.deserialize(document).map_err(|error| syntax_error(text, &error))?,
         None => Node::Null,
     };
     if let Some(second) = documents.next() {
@@ -65,7 +65,7 @@ pub(super) fn parse(text: &str) -> Result<Node, SyntaxError> {
     if root == Node::Null {
         return Err(SyntaxError { location: Some((1, 1)), message: "the file is empty".into() });
     }
-    Fill(&mut root).deserialize(Yaml::from_str(text)).map_err(|error| syntax_error(&error))?;
+    Fill(&mut root).deserialize(Yaml::from_str(text)).map_err(|error| syntax_error(text, &error))?;
     Ok(root)
 }
 
@@ -86,13 +86,15 @@ fn location(error: &serde_yaml::Error) -> Option<Location> {
     error.location().map(|location| (location.line(), location.column()))
 }
 
-fn syntax_error(error: &serde_yaml::Error) -> SyntaxError {
+fn syntax_error(text: &str, error: &serde_yaml::Error) -> SyntaxError {
     let location = location(error);
     let mut message = error.to_string();
     if let Some((line, column)) = location {
         message = message.replacen(&format!(" at line {line} column {column}"), "", 1);
     }
-    SyntaxError { location, message }
+    // The parser adds a line end that is not there and may then complain of the line behind it.
+    let end = location_of(text, text.len());
+    SyntaxError { location: location.map(|location| location.min(end)), message }
 }
 
 /// Builds the tree, within a budget that a pyramid of aliases would exceed.
