@@ -59,7 +59,7 @@ pub(super) fn parse(text: &str) -> Result<Node, SyntaxError> {
         None => Node::Null,
     };
     if let Some(second) = documents.next() {
-        let location = Target.deserialize(second).err().as_ref().and_then(location);
+        let location = Target.deserialize(second).err().and_then(|error| location(text, &error));
         return Err(SyntaxError { location, message: "there is more than one document in the file".into() });
     }
     if root == Node::Null {
@@ -71,7 +71,7 @@ pub(super) fn parse(text: &str) -> Result<Node, SyntaxError> {
 
 /// Where a place is: from the top down, at each map or list to the entry of that position, there to its key or value.
 pub(super) fn locate(text: &str, positions: &[usize], key: bool) -> Option<Location> {
-    Descent { positions, key }.deserialize(Yaml::from_str(text)).err().as_ref().and_then(location)
+    Descent { positions, key }.deserialize(Yaml::from_str(text)).err().and_then(|error| location(text, &error))
 }
 
 /// The line and column of a byte; lines end where they do for the parser.
@@ -82,19 +82,18 @@ pub(super) fn location_of(text: &str, offset: usize) -> Location {
     (before.matches(BREAKS).count() + 1, line.chars().count() + 1)
 }
 
-fn location(error: &serde_yaml::Error) -> Option<Location> {
-    error.location().map(|location| (location.line(), location.column()))
+fn location(text: &str, error: &serde_yaml::Error) -> Option<Location> {
+    // The parser adds a line end where the last is missing, and may then complain of the line behind it.
+    let end = location_of(text, text.len());
+    error.location().map(|location| (location.line(), location.column()).min(end))
 }
 
 fn syntax_error(text: &str, error: &serde_yaml::Error) -> SyntaxError {
-    let location = location(error);
     let mut message = error.to_string();
-    if let Some((line, column)) = location {
-        message = message.replacen(&format!(" at line {line} column {column}"), "", 1);
+    if let Some(at) = error.location() {
+        message = message.replacen(&format!(" at line {} column {}", at.line(), at.column()), "", 1);
     }
-    // The parser adds a line end that is not there and may then complain of the line behind it.
-    let end = location_of(text, text.len());
-    SyntaxError { location: location.map(|location| location.min(end)), message }
+    SyntaxError { location: location(text, error), message }
 }
 
 /// Builds the tree, within a budget that a pyramid of aliases would exceed.

@@ -140,6 +140,7 @@ empty:
             ),
             ("a: *b\n", "c.yaml:1:4: unknown anchor"),
             ("- a\nb", "c.yaml:2:2: could not find expected ':', while scanning a simple key at line 2 column 1"),
+            ("a: 1\n---", "c.yaml:2:4: there is more than one document in the file"),
             ("a: 1\n---\nb: 2\n", "c.yaml:3:1: there is more than one document in the file"),
             ("a: 1\nb: \u{7}\n", "c.yaml:2:4: the character U+0007 is not allowed"),
             ("a: 1\r\nb: 2\rc: \u{85}\u{7}\n", "c.yaml:4:1: the character U+0007 is not allowed"),
