@@ -69,16 +69,19 @@ fn lines(problems: &[Problem], unlisted: usize) -> String {
 /// `text` in backticks, on one line, cut when it is long.
 pub(super) fn quote(text: &str) -> String {
     const LONGEST: usize = 60;
-    let mut quoted = String::from("`");
-    for (position, c) in text.chars().enumerate() {
-        if position == LONGEST {
-            quoted.push('…');
-            break;
-        }
-        if c.is_control() { quoted.extend(c.escape_default()) } else { quoted.push(c) }
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("`{}…`", one_line(&text[..end])),
+        None => format!("`{}`", one_line(text)),
     }
-    quoted.push('`');
-    quoted
+}
+
+/// `text` on one line.
+pub(super) fn one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() { line.extend(c.escape_default()) } else { line.push(c) }
+    }
+    line
 }
 
 /// The candidate that `written` was probably meant to be.

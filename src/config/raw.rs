@@ -55,43 +55,45 @@ pub(super) fn parse(text: &str) -> Result<Node, SyntaxError> {
     let budget = Cell::new(BUDGET);
     let mut documents = Yaml::from_str(text);
     let mut root = match documents.next() {
-        Some(document) => Tree { budget: &budget }.deserialize(document).map_err(|error| syntax_error(&error))?,
+        Some(document) => Tree { budget: &budget }.deserialize(document).map_err(|error| syntax_error(text, &error))?,
         None => Node::Null,
     };
     if let Some(second) = documents.next() {
-        let location = Target.deserialize(second).err().as_ref().and_then(location);
+        let location = Target.deserialize(second).err().and_then(|error| location(text, &error));
         return Err(SyntaxError { location, message: "there is more than one document in the file".into() });
     }
     if root == Node::Null {
-        return Err(SyntaxError { location: None, message: "the file is empty".into() });
+        return Err(SyntaxError { location: Some((1, 1)), message: "the file is empty".into() });
     }
-    Fill(&mut root).deserialize(Yaml::from_str(text)).map_err(|error| syntax_error(&error))?;
+    Fill(&mut root).deserialize(Yaml::from_str(text)).map_err(|error| syntax_error(text, &error))?;
     Ok(root)
 }
 
 /// Where a place is: from the top down, at each map or list to the entry of that position, there to its key or value.
 pub(super) fn locate(text: &str, positions: &[usize], key: bool) -> Option<Location> {
-    Descent { positions, key }.deserialize(Yaml::from_str(text)).err().as_ref().and_then(location)
+    Descent { positions, key }.deserialize(Yaml::from_str(text)).err().and_then(|error| location(text, &error))
 }
 
-/// The line and column of a byte.
+/// The line and column of a byte; lines end where they do for the parser.
 pub(super) fn location_of(text: &str, offset: usize) -> Location {
-    let before = &text[..offset];
-    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-    (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+    const BREAKS: [char; 5] = ['\n', '\r', '\u{85}', '\u{2028}', '\u{2029}'];
+    let before = text[..offset].replace("\r\n", "\n");
+    let line = before.rsplit(BREAKS).next().unwrap_or_default();
+    (before.matches(BREAKS).count() + 1, line.chars().count() + 1)
 }
 
-fn location(error: &serde_yaml::Error) -> Option<Location> {
-    error.location().map(|location| (location.line(), location.column()))
+fn location(text: &str, error: &serde_yaml::Error) -> Option<Location> {
+    // The parser adds a line end where the last is missing, and may then complain of the line behind it.
+    let end = location_of(text, text.len());
+    error.location().map(|location| (location.line(), location.column()).min(end))
 }
 
-fn syntax_error(error: &serde_yaml::Error) -> SyntaxError {
-    let location = location(error);
+fn syntax_error(text: &str, error: &serde_yaml::Error) -> SyntaxError {
     let mut message = error.to_string();
-    if let Some((line, column)) = location {
-        message = message.replacen(&format!(" at line {line} column {column}"), "", 1);
+    if let Some(at) = error.location() {
+        message = message.replacen(&format!(" at line {} column {}", at.line(), at.column()), "", 1);
     }
-    SyntaxError { location, message }
+    SyntaxError { location: location(text, error), message }
 }
 
 /// Builds the tree, within a budget that a pyramid of aliases would exceed.

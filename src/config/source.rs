@@ -132,15 +132,18 @@ empty:
     #[test]
     fn what_is_not_yaml_is_one_problem_at_its_place() {
         for (text, expected) in [
-            ("", "c.yaml: the file is empty"),
-            ("# nothing\n", "c.yaml: the file is empty"),
+            ("", "c.yaml:1:1: the file is empty"),
+            ("# nothing\n", "c.yaml:1:1: the file is empty"),
             (
                 "a: [1, 2\nb: 3\n",
                 "c.yaml:2:2: did not find expected ',' or ']', while parsing a flow sequence at line 1 column 4",
             ),
             ("a: *b\n", "c.yaml:1:4: unknown anchor"),
+            ("- a\nb", "c.yaml:2:2: could not find expected ':', while scanning a simple key at line 2 column 1"),
+            ("a: 1\n---", "c.yaml:2:4: there is more than one document in the file"),
             ("a: 1\n---\nb: 2\n", "c.yaml:3:1: there is more than one document in the file"),
             ("a: 1\nb: \u{7}\n", "c.yaml:2:4: the character U+0007 is not allowed"),
+            ("a: 1\r\nb: 2\rc: \u{85}\u{7}\n", "c.yaml:4:1: the character U+0007 is not allowed"),
         ] {
             assert_eq!(source(text).unwrap_err().to_string(), expected, "{text:?}");
         }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::env_file;
 use super::interpolate::{Origin, Reference};
-use super::problem::ConfigError;
+use super::problem::{ConfigError, one_line};
 
 /// systemd sets it to the folder of a service's credentials.
 const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
@@ -85,7 +85,7 @@ impl fmt::Debug for Variables {
 
 /// A reference for which there is no text.
 #[derive(Debug, thiserror::Error)]
-#[error("`{written}` {reason}")]
+#[error("`{}` {reason}", one_line(written))]
 pub(super) struct Unresolved {
     written: String,
     reason: Reason,
@@ -99,10 +99,14 @@ enum Reason {
     NotUnicode,
     #[error("needs the variable `{CREDENTIALS_DIRECTORY}`, which is not set")]
     NoCredentials,
-    #[error("cannot be read: `{}`: {error}", path.display())]
+    #[error("cannot be read: `{}`: {error}", shown(path))]
     Unreadable { path: PathBuf, error: io::Error },
-    #[error("is empty: `{}`", .0.display())]
+    #[error("is empty: `{}`", shown(.0))]
     Empty(PathBuf),
+}
+
+fn shown(path: &Path) -> String {
+    one_line(&path.to_string_lossy())
 }
 
 fn process_credentials() -> Option<PathBuf> {
@@ -157,6 +161,10 @@ mod tests {
         let at = folder.path().display();
         for (text, expected) in [
             ("${file:empty}", format!("`${{file:empty}}` is empty: `{at}/empty`")),
+            (
+                "${file:a\n b}",
+                format!(r"`${{file:a\n b}}` cannot be read: `{at}/a\n b`: No such file or directory (os error 2)"),
+            ),
             ("${file:binary}", format!("`${{file:binary}}` cannot be read: `{at}/binary`: not UTF-8 text")),
             (
                 "${credential:no}",

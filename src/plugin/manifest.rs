@@ -119,6 +119,7 @@ fn declared(raw: Vec<RawCommand>, warnings: &mut Vec<String>) -> Vec<Declared> {
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "a map with `name`, `protocol`, `entrypoint` and `commands`")]
 struct RawManifest {
     name: String,
     version: Option<String>,
@@ -132,6 +133,7 @@ struct RawManifest {
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "a map with `required` and `optional`")]
 struct RawConfigKeys {
     required: Option<Vec<String>>,
     optional: Option<Vec<String>>,

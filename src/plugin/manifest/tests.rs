@@ -60,7 +60,8 @@ fn what_is_not_understood_is_a_warning() {
 fn what_is_no_manifest_is_refused_with_the_reason() {
     for (text, reason) in [
         (String::new(), "missing field `name`"),
-        ("[1, 2]".to_owned(), "invalid type: sequence"),
+        ("[1, 2]".to_owned(), "invalid type: sequence, expected a map with `name`, `protocol`, "),
+        (format!("{MINIMAL}config_keys: token"), "expected a map with `required` and `optional` at line 5"),
         ("name: [".to_owned(), "name: invalid type: sequence, expected a string at line 1 column 7"),
         (format!("{MINIMAL}version: 'open"), "at line 5 column 10"),
         (format!("{MINIMAL}name: other\n"), "duplicate field `name`"),

@@ -143,7 +143,15 @@ impl<'de> Deserialize<'de> for LenientText {
             }
 
             fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<LenientText, E> {
-                Ok(LenientText(String::from_utf8_lossy(bytes).into_owned()))
+                let mut text = String::with_capacity(bytes.len());
+                for chunk in bytes.utf8_chunks() {
+                    text.push_str(chunk.valid());
+                    // Half a pair is three bytes, each a chunk of its own, of which only the first is this one.
+                    if chunk.invalid().starts_with(&[0xed]) {
+                        text.push(char::REPLACEMENT_CHARACTER);
+                    }
+                }
+                Ok(LenientText(text))
             }
         }
 

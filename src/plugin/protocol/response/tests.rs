@@ -48,7 +48,8 @@ fn an_error_has_a_message() {
         (r#","error":null"#, DEFAULT_ERROR, true),
         (r#","error":"""#, DEFAULT_ERROR, true),
         (r#","error":"no \"luck\"","retry":false"#, "no \"luck\"", false),
-        (r#","error":"half \udc80""#, "half \u{fffd}\u{fffd}\u{fffd}", true),
+        (r#","error":"half \udc80""#, "half \u{fffd}", true),
+        (r#","error":"\ud83d\ud83d\ude00é\udfff\\ud800""#, "\u{fffd}😀é\u{fffd}\\ud800", true),
     ] {
         let response = Response::parse(&format!(r#"{{"status":"error"{fields}}}"#)).unwrap();
         assert_eq!((response.status, response.retry), (Status::Error(message.to_owned()), retry), "{fields}");
