@@ -1,6 +1,8 @@
 //! `ductile check --deep`, and what `check` prints for programs.
 
+use std::collections::BTreeSet;
 use std::net::TcpListener;
+use std::path::Path;
 
 use rusqlite::Connection;
 use serde_json::{Value, json};
@@ -121,4 +123,21 @@ fn problems_are_told_to_programs_too() {
     );
     let none = site.cli(["check", "--json", "--config", "none.yaml"]).expect_code(78).json();
     assert!(none["problems"][0]["message"].as_str().unwrap().contains("none.yaml"), "{none}");
+}
+
+/// Each file says in its first lines what is wrong with it, as `check` says it behind the file's name.
+#[test]
+fn each_of_the_broken_configurations_is_told_as_it_says() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/broken");
+    let site = Site::new();
+    let files: BTreeSet<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(files.len() > 30, "{files:?}");
+    for file in files {
+        let text = std::fs::read_to_string(&file).unwrap();
+        let expected: Vec<_> = text.lines().map_while(|line| line.strip_prefix("# ")).collect();
+        let checked = site.cli(["check".as_ref(), "--config".as_ref(), file.as_os_str()]).expect_code(78);
+        let name = format!("{}:", file.display());
+        let told: Vec<_> = checked.stderr.lines().map(|line| line.strip_prefix(&name).unwrap_or(line)).collect();
+        assert_eq!(told, expected, "{name}");
+    }
 }

@@ -74,3 +74,43 @@ fn one_plugin_is_shown_with_its_last_day() {
     site.cli(["status", "work"]).expect_code(0).expect_stdout("75% of 4");
     site.cli(["status", "wrok"]).expect_code(2).expect_stderr("configured are: work");
 }
+
+#[test]
+fn the_table_has_a_line_for_each_plugin_and_says_what_is_not_as_it_should_be() {
+    let mut site =
+        Site::with(Plugin::sh("a-fails", "exit 3").set("schedule: {every: 1h}").set("retry: {max_attempts: 1}"));
+    site.plugin(Plugin::sh("b-paused", OK)).plugin(Plugin::sh("c-off", OK).set("enabled: false"));
+    site.plugin(Plugin::sh("d-broken", OK));
+    std::fs::write(site.path("plugins/d-broken/manifest.yaml"), "name: d-broken").unwrap();
+    let daemon = site.start();
+    site.wait_rows("SELECT 1 FROM job_queue WHERE status = 'dead'");
+    site.cli(["pause", "b-paused"]).expect_code(0);
+    site.detach(["b-paused"]);
+    let shown = site.cli(["status"]).expect_code(0).stdout;
+    daemon.stop();
+    let mut settings = insta::Settings::clone_current();
+    settings.add_filter(&regex_of(&site), "DIR");
+    settings.add_filter(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "TIME");
+    settings.add_filter(r"PID \d+ for \S+", "PID N for TIME");
+    settings.add_filter(r"waits for \S+", "waits for TIME");
+    settings.add_filter(r"\d+ms/\d+ms", "MS/MS");
+    settings.add_filter(r"  +", "  ");
+    settings.bind(|| {
+        insta::assert_snapshot!(shown, @r"
+        service  ductile, ductile 0.1.0, running as PID N for TIME
+        config  DIR/config.yaml
+        state  DIR/state/ductile.db
+        queue  1 queued (0 waiting for a retry), 0 running, 1 dead; the first waits for TIME
+
+        PLUGIN  STATE  EVERY  LAST RUN  RESULT  NEXT RUN  BREAKER  RATE  P50/P95  REASON
+        a-fails  loaded  1h  TIME  failed  TIME  closed  0% of 1  MS/MS  exit code 3
+        b-paused  paused  -  -  -  -  -  -  -  -
+        c-off  disabled  -  -  -  -  -  -  -  -
+        d-broken  not loaded  -  -  -  -  -  -  -  invalid manifest `DIR/plugins/d-broken/manifest.yaml`: missing field `protocol`
+        ");
+    });
+}
+
+fn regex_of(site: &Site) -> String {
+    site.path("").display().to_string().trim_end_matches('/').replace('.', r"\.")
+}
