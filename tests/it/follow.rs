@@ -55,7 +55,8 @@ fn follow_prints_each_attempt_as_it_ends_until_it_is_told_to_end() {
     wait_until("the second success", || all.stdout().matches("good poll  succeeded").count() == 2);
     assert_eq!(all.stdout().matches("  job ").count(), 3);
     for following in [all, failed] {
-        following.signal(Signal::SIGINT);
+        // Not SIGINT: a process that is started in the background may have inherited that it is ignored.
+        following.signal(Signal::SIGTERM);
         let ran = following.wait();
         assert_eq!(ran.stderr, "", "{ran:?}");
         if ran.stdout.starts_with('{') {
