@@ -11,7 +11,8 @@
 //! | [`active`] | one configuration with its plugins, as the running parts use it |
 //! | [`dispatch`] | the serial loop: claim, run, settle |
 //! | [`scheduler`] | which poll is due when |
-//! | [`webhook`] | the HTTP server: signed requests to jobs, the health check |
+//! | [`webhook`] | signed requests to jobs, the health check |
+//! | [`metrics`], [`http`] | what Prometheus is told; the HTTP server of both |
 //! | [`router`] | from events to jobs; pure |
 //! | [`queue`] | jobs, their states, every transition |
 //! | [`plugin`] | manifests, trust, the protocol, one child process from spawn to reap |
@@ -19,6 +20,7 @@
 //! | [`config`] | `config.yaml`: reading it, checking it, reporting every problem at its line |
 //! | [`command`], [`clock`], [`log`] | command names, the time of day, log lines |
 //! | [`vitals`], [`health`] | the signs of life of the running parts, and what they mean |
+//! | [`counters`] | what the running parts have counted |
 //! | [`fault`] | crash points for tests; nothing in a release |
 
 // Both panic when nobody reads: `cli::output` and the log do not.
@@ -29,11 +31,14 @@ pub mod cli;
 pub mod clock;
 pub mod command;
 pub mod config;
+pub mod counters;
 pub mod daemon;
 pub mod dispatch;
 pub mod fault;
 pub mod health;
+pub mod http;
 pub mod log;
+pub mod metrics;
 pub mod plugin;
 pub mod queue;
 pub mod router;

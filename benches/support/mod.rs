@@ -72,6 +72,7 @@ impl Gateway {
             instance: publish::service(&self.db.reader().expect("a reader")).expect("an instance").instance,
             stop: self.stop.clone(),
             vitals: Arc::default(),
+            counters: Arc::default(),
         }
     }
 

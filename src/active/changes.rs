@@ -18,6 +18,7 @@ pub fn changes(old: &Active, new: &Active) -> Vec<String> {
         ("plugins_dir", old_config.plugins_dir != new_config.plugins_dir),
         ("routes", old_config.routes != new_config.routes),
         ("webhooks", old_config.webhooks != new_config.webhooks),
+        ("metrics", old_config.metrics != new_config.metrics),
     ];
     changes.extend(sections.iter().filter(|(_, changed)| *changed).map(|(section, _)| format!("{section}: changed")));
     changes

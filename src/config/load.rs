@@ -54,6 +54,7 @@ pub fn load(path: &Path, variables: &Variables) -> Result<Loaded, ConfigError> {
         plugins_dir: validated.plugins_dir,
         plugins: validated.plugins,
         webhooks: validated.webhooks,
+        metrics: validated.metrics,
         routes: validated.routes,
         path,
     };

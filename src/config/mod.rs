@@ -61,6 +61,7 @@ pub struct Config {
     pub plugins_dir: PathBuf,
     pub plugins: BTreeMap<String, PluginConfig>,
     pub webhooks: Option<Webhooks>,
+    pub metrics: Option<Metrics>,
     pub routes: Vec<Route>,
 }
 
@@ -247,6 +248,13 @@ impl std::fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Endpoint").field("path", &self.path).field("plugin", &self.plugin).finish_non_exhaustive()
     }
+}
+
+/// `metrics`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Metrics {
+    /// Never that of [`Webhooks`].
+    pub listen: std::net::SocketAddr,
 }
 
 /// One of `routes`: events of `event_type` from plugin `from` become jobs of plugin `to`.

@@ -21,13 +21,16 @@ use uuid::Uuid;
 
 use crate::active::Active;
 use crate::clock::{Clock, Timestamp};
+use crate::counters::Counters;
 use crate::dispatch::{self, Dispatcher, Stop};
 use crate::fault::crash_point;
+use crate::http::{self, Respond, Server};
+use crate::metrics::{self, Metrics};
 use crate::plugin::stray;
 use crate::state::lock::{Lock, LockError, Role};
 use crate::state::{Db, DirError, Error, OpenError, StateDir, Tx, publish};
 use crate::vitals::Vitals;
-use crate::webhook::{Budget, Gateway, Server};
+use crate::webhook::{Budget, Gateway};
 use heartbeat::Heartbeat;
 use notify::Manager;
 use reload::{Reloader, activate, published};
@@ -47,8 +50,8 @@ pub enum DaemonError {
     State(#[from] Error),
     #[error("`{}` was deleted or replaced while the daemon was running; restore it, then start again", path.display())]
     Replaced { path: PathBuf },
-    #[error("cannot listen on {address} (`webhooks.listen`)")]
-    Listen { address: SocketAddr, source: std::io::Error },
+    #[error("cannot listen on {address} (`{key}`)")]
+    Listen { key: &'static str, address: SocketAddr, source: std::io::Error },
     #[error("signal handlers cannot be installed")]
     Signals(#[source] std::io::Error),
 }
@@ -139,13 +142,13 @@ impl Daemon {
     pub async fn run(mut self) -> Result<(), DaemonError> {
         let owned = Arc::new(Owned::take(&self.active, Role::Start, &self.clock, &mut self.rng).await?);
         let db = owned.db.clone();
-        let server = self.bind().await?;
-        self.prepare(&db, server.as_ref().map(Server::address)).await?;
+        let listening = self.bind().await?;
+        self.prepare(&db, &listening).await?;
 
         let config = Arc::clone(self.active.registry.config());
         let wake = Arc::new(Notify::new());
         let stop = Stop::default();
-        let vitals = Arc::new(Vitals::default());
+        let (vitals, counters) = (Arc::new(Vitals::default()), Arc::new(Counters::default()));
         let (in_force, active) = watch::channel(Arc::clone(&self.active));
         let heartbeat = Heartbeat {
             owned: Arc::clone(&owned),
@@ -166,7 +169,17 @@ impl Daemon {
             clock: self.clock.clone(),
             wake: Arc::clone(&wake),
             vitals: Arc::clone(&vitals),
+            counters: Arc::clone(&counters),
             budget: Budget::default(),
+        };
+        let metrics = Metrics {
+            db: db.clone(),
+            reader: Mutex::new(db.reader()?),
+            active: active.clone(),
+            clock: self.clock.clone(),
+            vitals: Arc::clone(&vitals),
+            counters: Arc::clone(&counters),
+            started_at: self.clock.now(),
         };
         let mut reloader = Reloader {
             db: db.clone(),
@@ -194,6 +207,7 @@ impl Daemon {
             instance: owned.instance,
             stop: stop.clone(),
             vitals,
+            counters,
         };
         tracing::info!(
             name = config.service.name,
@@ -201,18 +215,18 @@ impl Daemon {
             pid = std::process::id(),
             config = %config.path.display(),
             state = %config.state_path.display(),
-            listen = server.as_ref().map(|server| server.address().to_string()),
+            listen = address(&listening.webhooks),
+            metrics_listen = address(&listening.metrics),
             "ductile started"
         );
 
-        // It serves until the others have ended: what comes meanwhile is run after the next start.
+        // They serve until the others have ended: what comes meanwhile is run after the next start.
         let (stop_serving, mut serving) = (CancellationToken::new(), Tasks::new());
-        if let Some(server) = server {
-            let stop = stop_serving.clone();
-            serving.spawn(async move {
-                server.serve(gateway, stop).await;
-                Ok(())
-            });
+        if let Some(server) = listening.webhooks {
+            serving.spawn(serve(server, gateway, http::most_connections(), stop_serving.clone()));
+        }
+        if let Some(server) = listening.metrics {
+            serving.spawn(serve(server, metrics, metrics::MOST_CONNECTIONS, stop_serving.clone()));
         }
         let mut tasks = Tasks::new();
         tasks.spawn(heartbeat.run());
@@ -251,20 +265,23 @@ impl Daemon {
         result
     }
 
-    /// The address for webhooks, if the configuration has one.
-    async fn bind(&self) -> Result<Option<Server>, DaemonError> {
-        let Some(webhooks) = &self.active.registry.config().webhooks else { return Ok(None) };
-        let address = webhooks.listen;
-        Server::bind(address).await.map(Some).map_err(|source| DaemonError::Listen { address, source })
+    /// The addresses that the configuration has.
+    async fn bind(&self) -> Result<Listening, DaemonError> {
+        let config = self.active.registry.config();
+        Ok(Listening {
+            webhooks: bind("webhooks.listen", config.webhooks.as_ref().map(|webhooks| webhooks.listen)).await?,
+            metrics: bind("metrics.listen", config.metrics.map(|metrics| metrics.listen)).await?,
+        })
     }
 
     /// What has to be in the database before anything runs: who we are, the plugins, the schedules.
-    async fn prepare(&mut self, db: &Db, listen: Option<SocketAddr>) -> Result<(), Error> {
+    async fn prepare(&mut self, db: &Db, listening: &Listening) -> Result<(), Error> {
         let now = self.clock.now();
         let started = publish::Started {
             pid: std::process::id(),
             at: now,
-            listen: listen.map(|address| address.to_string()),
+            listen: address(&listening.webhooks),
+            metrics_listen: address(&listening.metrics),
             in_force: published(&self.active),
         };
         let (active, seed) = (Arc::clone(&self.active), self.rng.random());
@@ -278,6 +295,32 @@ impl Daemon {
         crash_point!("start.committed");
         Ok(())
     }
+}
+
+/// What is bound.
+#[derive(Debug)]
+struct Listening {
+    webhooks: Option<Server>,
+    metrics: Option<Server>,
+}
+
+async fn bind(key: &'static str, address: Option<SocketAddr>) -> Result<Option<Server>, DaemonError> {
+    let Some(address) = address else { return Ok(None) };
+    Server::bind(address).await.map(Some).map_err(|source| DaemonError::Listen { key, address, source })
+}
+
+fn address(server: &Option<Server>) -> Option<String> {
+    server.as_ref().map(|server| server.address().to_string())
+}
+
+async fn serve<R: Respond>(
+    server: Server,
+    responder: R,
+    most_connections: usize,
+    stop: CancellationToken,
+) -> Result<(), DaemonError> {
+    server.serve(responder, most_connections, stop).await;
+    Ok(())
 }
 
 type Tasks = JoinSet<Result<(), DaemonError>>;

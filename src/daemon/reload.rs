@@ -126,6 +126,9 @@ fn check_what_stays(old: &Active, new: &Active) -> Result<(), Refused> {
     if listen(old) != listen(new) {
         return Err(Refused::NeedsRestart { key: "webhooks.listen" });
     }
+    if old.metrics != new.metrics {
+        return Err(Refused::NeedsRestart { key: "metrics.listen" });
+    }
     Ok(())
 }
 

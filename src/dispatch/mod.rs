@@ -20,6 +20,7 @@ use uuid::Uuid;
 use crate::active::Active;
 use crate::clock::{Clock, Timestamp};
 use crate::command::Command;
+use crate::counters::Counters;
 use crate::fault::crash_point;
 use crate::plugin::{self, Attempt, Call, Cancel, Outcome};
 use crate::queue::{self, Attempted, Claimed, Job};
@@ -55,6 +56,7 @@ pub struct Dispatcher {
     pub instance: Uuid,
     pub stop: Stop,
     pub vitals: Arc<Vitals>,
+    pub counters: Arc<Counters>,
 }
 
 /// A claimed job with what its request needs.
@@ -171,6 +173,7 @@ impl Dispatcher {
             attempt = job.attempt,
             "job started"
         );
+        outcome::count_start(&self.counters, job);
         let started = Instant::now();
         let attempt = self.attempt(&mut claimed, state, &active).await;
         let duration = started.elapsed();
@@ -178,6 +181,7 @@ impl Dispatcher {
         let settlement = self.settlement(claimed, active, attempt, duration);
         let (settlement, settled, next) = self.settle(settlement, claim_next).await?;
         outcome::log_end(&settlement.claimed, &settled, duration);
+        outcome::count_end(&self.counters, &settlement, &settled, duration);
         Ok(next)
     }
 

@@ -362,6 +362,7 @@ fn active() -> Arc<Active> {
         plugins_dir: none,
         plugins: PLUGINS.map(|name| (name.to_owned(), PluginConfig::default())).into(),
         webhooks: None,
+        metrics: None,
         routes: Vec::new(),
     };
     assert_eq!(Retry::default().backoff_base, BACKOFF_BASE);

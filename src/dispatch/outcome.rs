@@ -1,10 +1,11 @@
-//! What the log says of an ended attempt.
+//! What the log says of an ended attempt, and what is counted.
 
 use std::time::Duration;
 
-use super::settle::Settled;
+use super::settle::{Settled, Settlement};
+use crate::counters::{AttemptEnd, Counters, JobEnd};
 use crate::plugin::Attempt;
-use crate::queue::{Claimed, Transition};
+use crate::queue::{Claimed, Job, JobLogStatus, Transition};
 use crate::scheduler::Consequence;
 
 pub(super) fn log_output(claimed: &Claimed, attempt: &Attempt) {
@@ -51,5 +52,42 @@ pub(super) fn log_end(claimed: &Claimed, settled: &Settled, duration: Duration) 
             tracing::error!(plugin, %job_id, "init failed: the plugin is not polled until one succeeds, by `ductile run {plugin} --command init` or at the next start");
         }
         None => {}
+    }
+}
+
+pub(super) fn count_start(counters: &Counters, job: &Job) {
+    // A retry waits on purpose.
+    if let Some(started_at) = job.started_at.filter(|_| job.attempt == 1) {
+        counters.waited(&job.plugin, started_at.since(job.created_at));
+    }
+}
+
+/// For when it is on disk.
+pub(super) fn count_end(counters: &Counters, settlement: &Settlement, settled: &Settled, duration: Duration) {
+    let job = settlement.claimed.job();
+    let (attempt, end) = match &settled.transition {
+        Transition::Succeeded => (Some(AttemptEnd::Succeeded), Some(JobEnd::Succeeded)),
+        Transition::Retry { status, .. } => (Some(attempt_end(*status)), None),
+        Transition::Dead { status, .. } => (Some(attempt_end(*status)), Some(JobEnd::Dead)),
+        Transition::Requeued => (None, None),
+    };
+    if let Some(attempt) = attempt {
+        counters.attempt_ended(&job.plugin, job.command, attempt, duration);
+    }
+    if let Some(end) = end.or(settled.cancelled.as_ref().map(|_| JobEnd::Dead)) {
+        counters.job_ended(&job.plugin, job.command, end);
+    }
+    if settled.transition == Transition::Succeeded {
+        for child in settlement.children.iter().filter(|child| child.stillborn.is_some()) {
+            counters.job_ended(&child.plugin, child.command, JobEnd::Dead);
+        }
+    }
+}
+
+fn attempt_end(status: JobLogStatus) -> AttemptEnd {
+    match status {
+        JobLogStatus::Succeeded => AttemptEnd::Succeeded,
+        JobLogStatus::Failed => AttemptEnd::Failed,
+        JobLogStatus::TimedOut => AttemptEnd::TimedOut,
     }
 }

@@ -24,7 +24,7 @@ pub use finish::{Attempted, Transition, bury, cancel, finish};
 pub use hold::{Pauses, pause, pauses, resume};
 pub use job::{Job, JobLogStatus, NewJob, Status, SubmittedBy};
 pub use retention::{Retention, any_expired, delete_expired};
-pub use stats::{Stats, stats};
+pub use stats::{Stats, last_success, stats};
 pub use store::{
     QueuedInit, any_ready, any_retry_set_after, depth, init_runs, newest, oldest_ready, outstanding, outstanding_polls,
     pull_back_retries, queued_inits, queued_plugins,

@@ -323,7 +323,13 @@ fn the_database_refuses_what_the_state_machine_does_not_know() {
 fn every_hot_statement_finds_its_rows_by_an_index() {
     let queue = Queue::new();
     let lists = log_statements();
-    let hot = store::HOT.iter().chain(log::HOT).chain(hold::HOT).chain(&[stats::RECENT]).chain(BY_PEOPLE).copied();
+    let hot = store::HOT
+        .iter()
+        .chain(log::HOT)
+        .chain(hold::HOT)
+        .chain(&[stats::RECENT, stats::LAST_SUCCESS])
+        .chain(BY_PEOPLE)
+        .copied();
     let hot = hot.chain(lists.iter().map(String::as_str));
     for sql in hot {
         let mut explain = queue.connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();

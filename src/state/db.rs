@@ -16,6 +16,7 @@ use super::error::Error;
 use super::open::{self, OpenError};
 use super::progress::{Progress, WriteHealth};
 use super::writer::{self, Answer, Message, Pending, Shared, Work};
+use crate::counters::Histogram;
 
 /// A write transaction. Whatever it executes commits with the closure that got it, or not at all.
 pub struct Tx<'c>(pub(super) &'c Connection);
@@ -194,6 +195,16 @@ impl Db {
     /// How writing goes.
     pub fn health(&self) -> WriteHealth {
         self.progress.health()
+    }
+
+    /// How long write transactions took that changed something, from their first statement to the end of the sync.
+    pub fn commit_durations(&self) -> Histogram {
+        self.writer.commit_durations()
+    }
+
+    /// How many writes have failed for a reason that may pass.
+    pub fn failed_writes(&self) -> u64 {
+        self.progress.failures()
     }
 
     /// How many write transactions were committed.

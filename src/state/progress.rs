@@ -1,6 +1,6 @@
-//! How writing goes, for the health check.
+//! How writing goes, for the health check and the metrics.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -23,6 +23,7 @@ pub struct WriteHealth {
 #[derive(Debug, Default)]
 pub(super) struct Progress {
     failed: AtomicBool,
+    failures: AtomicU64,
     retrying: AtomicUsize,
     waiting: AtomicUsize,
     /// The last answer, or the first wait after none.
@@ -51,6 +52,11 @@ impl Progress {
         WriteHealth { failed: self.failed.load(Ordering::Relaxed), retrying, waiting }
     }
 
+    /// How many writes have failed for a reason that may pass.
+    pub(super) fn failures(&self) -> u64 {
+        self.failures.load(Ordering::Relaxed)
+    }
+
     fn moved(&self) {
         *self.since.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
@@ -65,7 +71,10 @@ impl Waiting<'_> {
         match &result {
             Ok(_) if !wrote => {}
             Ok(_) => self.0.failed.store(false, Ordering::Relaxed),
-            Err(error) if error.is_transient() => self.0.failed.store(true, Ordering::Relaxed),
+            Err(error) if error.is_transient() => {
+                self.0.failed.store(true, Ordering::Relaxed);
+                self.0.failures.fetch_add(1, Ordering::Relaxed);
+            }
             Err(_) => {}
         }
         result
@@ -105,6 +114,7 @@ mod tests {
         progress.begin().answered::<()>(Err(Error::Conflict("a bug".to_owned())), false).unwrap_err();
         progress.begin().answered(Ok(()), false).unwrap();
         assert!(progress.health().failed, "they say nothing of the disk");
+        assert_eq!(progress.failures(), 1);
         progress.begin().answered(Ok(()), true).unwrap();
         assert!(!progress.health().failed);
         let retrying = progress.retry();

@@ -25,6 +25,8 @@ pub struct Service {
     pub config_hash: Option<String>,
     /// Where webhooks are taken, as it was bound.
     pub listen: Option<String>,
+    /// Where metrics are told, as it was bound.
+    pub metrics_listen: Option<String>,
     /// Since the daemon has started.
     pub last_reload: Option<Reload>,
     /// The limits for those who enqueue; `None` before the first start.
@@ -50,6 +52,7 @@ pub struct Started {
     pub pid: u32,
     pub at: Timestamp,
     pub listen: Option<String>,
+    pub metrics_listen: Option<String>,
     pub in_force: InForce,
 }
 
@@ -84,7 +87,8 @@ pub struct Published {
 pub fn service(connection: &Connection) -> Result<Service, Error> {
     let mut statement = connection.prepare_cached(
         "SELECT instance, name, pid, version, started_at, stopped_at, config_path, config_hash,
-                listen, dedupe_ttl_ms, max_queue_depth, reloads, reload_tried_at, reload_error, reload_changes
+                listen, dedupe_ttl_ms, max_queue_depth, reloads, reload_tried_at, reload_error, reload_changes,
+                metrics_listen
          FROM service",
     )?;
     Ok(statement.query_row([], |row| {
@@ -106,6 +110,7 @@ pub fn service(connection: &Connection) -> Result<Service, Error> {
             config_path: row.get(6)?,
             config_hash: row.get(7)?,
             listen: row.get(8)?,
+            metrics_listen: row.get(15)?,
             last_reload: row.get::<_, Option<Text<_>>>(12)?.map(reload).transpose()?,
             limits: ttl.map(Duration::from_millis).zip(depth),
         })
@@ -119,8 +124,8 @@ pub fn service(connection: &Connection) -> Result<Service, Error> {
 pub fn started(tx: &Tx<'_>, started: &Started) -> Result<(), Error> {
     tx.execute(
         "UPDATE service SET pid = ?1, version = ?2, started_at = ?3, stopped_at = NULL, listen = ?4,
-                reload_tried_at = NULL, reload_error = NULL, reload_changes = NULL",
-        (started.pid, env!("CARGO_PKG_VERSION"), Text(started.at), &started.listen),
+                metrics_listen = ?5, reload_tried_at = NULL, reload_error = NULL, reload_changes = NULL",
+        (started.pid, env!("CARGO_PKG_VERSION"), Text(started.at), &started.listen, &started.metrics_listen),
     )?;
     in_force(tx, &started.in_force)
 }

@@ -6,7 +6,7 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 use tokio::sync::oneshot;
@@ -15,10 +15,29 @@ use super::checkpoint::{self, Checkpointer};
 use super::db::Tx;
 use super::error::Error;
 use super::open::BUSY_TIMEOUT;
+use crate::counters::Histogram;
 use crate::log::panic_message;
 
 /// More than the webhooks that arrive during one fsync; bounds how long one commit can take.
 const MAX_BATCH: usize = 256;
+
+/// How long a commit may take: from a disk with a battery to one that hangs.
+const DURATIONS: &[Duration] = &[
+    Duration::from_micros(250),
+    Duration::from_micros(500),
+    Duration::from_millis(1),
+    Duration::from_micros(2_500),
+    Duration::from_millis(5),
+    Duration::from_millis(10),
+    Duration::from_millis(25),
+    Duration::from_millis(50),
+    Duration::from_millis(100),
+    Duration::from_millis(250),
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+    Duration::from_secs(5),
+    Duration::from_secs(30),
+];
 
 /// What the thread is asked to do.
 pub(super) enum Message {
@@ -32,6 +51,7 @@ pub(super) struct Shared {
     /// `None` once it is closed.
     writer: Arc<Mutex<Option<Writer>>>,
     joining: Arc<Mutex<Option<Box<dyn Work>>>>,
+    durations: Arc<Mutex<Histogram>>,
 }
 
 impl fmt::Debug for Shared {
@@ -114,7 +134,8 @@ pub(super) fn spawn(
 ) -> std::io::Result<(Sender<Message>, Shared)> {
     let (sender, receiver) = mpsc::channel();
     let writer = Arc::new(Mutex::new(Some(Writer { connection, checkpointer })));
-    let shared = Shared { writer, joining: Arc::default() };
+    let durations = Arc::new(Mutex::new(Histogram::new(DURATIONS)));
+    let shared = Shared { writer, joining: Arc::default(), durations };
     let writer = shared.clone();
     std::thread::Builder::new().name("db-writer".to_owned()).spawn(move || writer.run(&receiver))?;
     Ok((sender, shared))
@@ -165,7 +186,7 @@ impl Shared {
             return Err(work);
         }
         let mut batch = vec![work];
-        let committed = finish(connection, &mut batch);
+        let committed = self.finish(connection, &mut batch);
         answer(&mut batch, &committed);
         Ok(())
     }
@@ -175,7 +196,22 @@ impl Shared {
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let connection = &writer.as_ref().expect("only the thread itself closes it, at its end").connection;
         execute(connection, "BEGIN IMMEDIATE")?;
-        finish(connection, batch)
+        self.finish(connection, batch)
+    }
+
+    /// The rest of a transaction that has begun.
+    fn finish(&self, connection: &Connection, batch: &mut [Box<dyn Work>]) -> Result<Committed, Error> {
+        let (begun, changes) = (Instant::now(), connection.total_changes());
+        transaction(connection, batch)?;
+        let changed = connection.total_changes() != changes;
+        if changed {
+            self.durations.lock().unwrap_or_else(PoisonError::into_inner).observe(begun.elapsed());
+        }
+        Ok(Committed { changed })
+    }
+
+    pub(super) fn commit_durations(&self) -> Histogram {
+        self.durations.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Has `work` run at the end of the thread's next batch, unless the guard is dropped before.
@@ -220,13 +256,6 @@ impl Drop for Joining<'_> {
 fn begin_at_once(connection: &Connection) -> bool {
     let begun = connection.busy_timeout(Duration::ZERO).and_then(|()| execute_raw(connection, "BEGIN IMMEDIATE"));
     connection.busy_timeout(BUSY_TIMEOUT).is_ok() && begun.is_ok()
-}
-
-/// The rest of a transaction that has begun.
-fn finish(connection: &Connection, batch: &mut [Box<dyn Work>]) -> Result<Committed, Error> {
-    let changes = connection.total_changes();
-    transaction(connection, batch)?;
-    Ok(Committed { changed: connection.total_changes() != changes })
 }
 
 /// Answers every item; the batch is empty afterwards.

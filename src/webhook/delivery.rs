@@ -9,9 +9,11 @@ use axum::response::Response;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::connection::Connection;
-use super::{Gateway, answer, body, event, refuse, refuse_method, signature};
+use super::{Gateway, body, event, signature};
+use crate::active::Active;
+use crate::config::Endpoint;
 use crate::fault::crash_point;
+use crate::http::{Connection, answer, refuse, refuse_method};
 use crate::log::chain;
 use crate::queue::{self, Enqueued};
 use crate::state::{Error, Tx};
@@ -27,7 +29,22 @@ struct Accepted {
 /// Answers a request to anything but the health check.
 pub(super) async fn receive(gateway: &Gateway, connection: &Connection, request: Request) -> Response {
     let active = Arc::clone(&gateway.active.borrow());
-    let Some(endpoint) = active.endpoint(request.uri().path()) else { return refuse(StatusCode::NOT_FOUND) };
+    let endpoint = active.endpoint(request.uri().path());
+    let response = match endpoint {
+        Some(endpoint) => take(gateway, connection, &active, endpoint, request).await,
+        None => refuse(StatusCode::NOT_FOUND),
+    };
+    gateway.counters.answered(endpoint.map(|endpoint| endpoint.path.as_str()), response.status().as_u16());
+    response
+}
+
+async fn take(
+    gateway: &Gateway,
+    connection: &Connection,
+    active: &Active,
+    endpoint: &Endpoint,
+    request: Request,
+) -> Response {
     if request.method() != Method::POST {
         return refuse_method("POST");
     }

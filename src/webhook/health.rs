@@ -7,8 +7,9 @@ use axum::http::{Method, StatusCode};
 use axum::response::Response;
 use serde::Serialize;
 
-use super::{Gateway, answer, connection::Connection, refuse, refuse_method};
+use super::Gateway;
 use crate::health::Reading;
+use crate::http::{Connection, answer, refuse, refuse_method};
 
 #[derive(Debug, Serialize)]
 struct Health {

@@ -1,190 +1,46 @@
 //! The webhook server: signed requests become jobs that are on disk before they are answered.
 
 mod body;
-mod connection;
 mod delivery;
 mod event;
 mod health;
 mod signature;
 
-use std::io;
-use std::net::SocketAddr;
-use std::pin::pin;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
 
-use axum::Router;
-use axum::body::{Body, HttpBody};
-use axum::extract::{Extension, Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::extract::Request;
 use axum::response::Response;
-use hyper::server::conn::http1;
-use hyper_util::rt::TokioIo;
-use hyper_util::service::TowerToHyperService;
-use serde::Serialize;
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, watch};
-use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
 
 use crate::active::Active;
 use crate::clock::Clock;
 use crate::config::HEALTH_PATH;
+use crate::counters::Counters;
+use crate::http::{Connection, Respond};
 use crate::state::{Db, Reader};
 use crate::vitals::Vitals;
 pub use body::Budget;
-use connection::{Admitted, Connection, Connections, Watched};
-
-/// How long a sender is asked to wait before it tries again after a 503, seconds.
-const RETRY_AFTER: HeaderValue = HeaderValue::from_static("30");
-
-/// When no more connections are taken, those with a request may go on for this long.
-const CLOSING: Duration = Duration::from_secs(5);
-
-/// After the system has refused to accept a connection, most likely for want of file descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-/// The most bytes of a request's headers, and of what is read at once.
-const BUFFER: usize = 32 << 10;
 
 /// What requests are answered from.
 #[derive(Debug)]
 pub struct Gateway {
     pub db: Db,
-    pub reader: std::sync::Mutex<Reader>,
+    pub reader: Mutex<Reader>,
     pub active: watch::Receiver<Arc<Active>>,
     pub clock: Clock,
     /// The dispatcher's.
     pub wake: Arc<Notify>,
     pub vitals: Arc<Vitals>,
+    pub counters: Arc<Counters>,
     pub budget: Budget,
 }
 
-/// A bound address.
-#[derive(Debug)]
-pub struct Server {
-    listener: TcpListener,
-    address: SocketAddr,
-}
-
-impl Server {
-    /// Binds `listen`; port 0 is any free one.
-    ///
-    /// # Errors
-    /// When the address is in use, or not of this machine.
-    pub async fn bind(listen: SocketAddr) -> io::Result<Self> {
-        let listener = TcpListener::bind(listen).await?;
-        let address = listener.local_addr()?;
-        Ok(Self { listener, address })
-    }
-
-    /// Where it listens.
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// Serves until `stop`; then requests that have begun may end.
-    pub async fn serve(self, gateway: Gateway, stop: CancellationToken) {
-        let router = Router::new().fallback(respond).with_state(Arc::new(gateway));
-        let connections = Arc::new(Connections::new());
-        let mut serving = JoinSet::new();
-        loop {
-            let accept = async {
-                let (stream, peer) = self.listener.accept().await?;
-                Ok::<_, io::Error>((stream, connections.admit(peer.ip()).await))
-            };
-            tokio::select! {
-                () = stop.cancelled() => break,
-                accepted = accept => match accepted {
-                    Ok((stream, admitted)) => {
-                        serving.spawn(serve_one(stream, admitted, router.clone(), stop.clone()));
-                    }
-                    Err(error) => {
-                        tracing::warn!(error = crate::log::chain(&error), "a connection could not be accepted");
-                        tokio::time::sleep(ACCEPT_PAUSE).await;
-                    }
-                },
-            }
-            // Not in the `select!`: it would drop a connection that waits to be admitted.
-            while serving.try_join_next().is_some() {}
-        }
-        drop(self.listener);
-        let _ = tokio::time::timeout(CLOSING, async { while serving.join_next().await.is_some() {} }).await;
-    }
-}
-
-/// One connection, to its end.
-async fn serve_one(stream: TcpStream, admitted: Admitted, router: Router, stop: CancellationToken) {
-    // Without it a small answer may wait for an acknowledgement; a failure costs only that.
-    let _ = stream.set_nodelay(true);
-    let connection = Arc::clone(&admitted.connection);
-    let io = TokioIo::new(Watched::new(stream, Arc::clone(&connection)));
-    let service = TowerToHyperService::new(router.layer(Extension(Arc::clone(&connection))));
-    let mut http = http1::Builder::new();
-    // A sender may be done with sending before it has its answer.
-    http.half_close(true).max_buf_size(BUFFER);
-    let mut serving = pin!(http.serve_connection(io, service));
-    let mut timer = connection.timer();
-    let mut stopping = false;
-    loop {
-        tokio::select! {
-            biased;
-            // An error is the peer's: it went away, or did not speak HTTP.
-            _ = &mut serving => return,
-            () = connection.over(&mut timer) => return,
-            () = stop.cancelled(), if !stopping => {
-                stopping = true;
-                serving.as_mut().graceful_shutdown();
-            }
+impl Respond for Gateway {
+    async fn respond(&self, connection: &Connection, request: Request) -> Response {
+        if request.uri().path() == HEALTH_PATH {
+            health::respond(self, connection, request.method())
+        } else {
+            delivery::receive(self, connection, request).await
         }
     }
-}
-
-async fn respond(
-    State(gateway): State<Arc<Gateway>>,
-    Extension(connection): Extension<Arc<Connection>>,
-    request: Request,
-) -> Response {
-    connection.head_received();
-    if request.body().is_end_stream() {
-        connection.request_received();
-    }
-    let response = if request.uri().path() == HEALTH_PATH {
-        health::respond(&gateway, &connection, request.method())
-    } else {
-        delivery::receive(&gateway, &connection, request).await
-    };
-    connection.answered();
-    response
-}
-
-/// An answer in JSON.
-fn answer(status: StatusCode, body: &impl Serialize) -> Response {
-    let json = serde_json::to_vec(body).expect("texts and numbers can be written as JSON");
-    let mut response = Response::new(Body::from(json));
-    *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
-}
-
-#[derive(Debug, Serialize)]
-struct Refusal {
-    error: &'static str,
-}
-
-/// An answer that says no more than its status.
-fn refuse(status: StatusCode) -> Response {
-    let mut response = answer(status, &Refusal { error: status.canonical_reason().unwrap_or_default() });
-    let headers = response.headers_mut();
-    if status == StatusCode::SERVICE_UNAVAILABLE {
-        headers.insert(header::RETRY_AFTER, RETRY_AFTER);
-    }
-    response
-}
-
-/// The path exists, for another method.
-fn refuse_method(allowed: &'static str) -> Response {
-    let mut response = refuse(StatusCode::METHOD_NOT_ALLOWED);
-    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
-    response
 }

@@ -44,6 +44,7 @@ fn commits_of_a_backlog(jobs: u64) -> u64 {
         instance: publish::service(&db.reader().unwrap()).unwrap().instance,
         stop: stop.clone(),
         vitals: Arc::default(),
+        counters: Arc::default(),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let commits = runtime.block_on(async {

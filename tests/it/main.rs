@@ -18,6 +18,7 @@ mod hostile;
 mod init;
 mod limits;
 mod lock;
+mod metrics;
 mod new_folder;
 mod notify;
 mod pause;

@@ -11,22 +11,40 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("clock", &[]),
     ("command", &[]),
     ("config", &[]),
-    ("daemon", &["active", "config", "dispatch", "health", "plugin", "queue", "scheduler", "state", "webhook"]),
+    ("counters", &[]),
+    (
+        "daemon",
+        &[
+            "active",
+            "config",
+            "dispatch",
+            "health",
+            "http",
+            "metrics",
+            "plugin",
+            "queue",
+            "scheduler",
+            "state",
+            "webhook",
+        ],
+    ),
     ("dispatch", &["active", "config", "plugin", "queue", "router", "scheduler", "state"]),
     ("fault", &[]),
     ("health", &["active", "queue", "scheduler", "state"]),
+    ("http", &[]),
     ("log", &["config"]),
     ("main", &[]),
+    ("metrics", &["active", "health", "http", "queue", "scheduler", "state"]),
     ("plugin", &["config"]),
     ("queue", &["state"]),
     ("router", &["config", "plugin", "queue"]),
     ("scheduler", &["config", "queue", "state"]),
     ("state", &[]),
     ("vitals", &[]),
-    ("webhook", &["active", "config", "health", "plugin", "queue", "state"]),
+    ("webhook", &["active", "config", "health", "http", "plugin", "queue", "state"]),
 ];
 
-const LEAVES: &[&str] = &["clock", "command", "fault", "log", "vitals"];
+const LEAVES: &[&str] = &["clock", "command", "counters", "fault", "log", "vitals"];
 
 fn sources(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();

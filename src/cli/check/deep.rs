@@ -187,19 +187,25 @@ fn interpreters(active: &Active) -> Vec<Finding> {
     loaded.map(look).collect()
 }
 
-fn listen(config: &Config, holder: Option<Holder>) -> Option<Finding> {
-    const LISTEN: &str = "listen";
-    let address = config.webhooks.as_ref()?.listen;
-    // The daemon's own address is not free, of course.
+fn listen(config: &Config, holder: Option<Holder>) -> Vec<Finding> {
+    // The daemon's own addresses are not free, of course.
     let daemon = holder.filter(Holder::is_daemon);
-    let held = daemon.and_then(|_| publish::service(&*Reader::open(&config.state_path).ok()?).ok()?.listen);
+    let service = daemon.and_then(|_| publish::service(&*Reader::open(&config.state_path).ok()?).ok());
+    let held = service.map_or((None, None), |service| (service.listen, service.metrics_listen));
+    let webhooks = config.webhooks.as_ref().map(|webhooks| ("webhooks.listen", webhooks.listen, held.0));
+    let metrics = config.metrics.as_ref().map(|metrics| ("metrics.listen", metrics.listen, held.1));
+    webhooks.into_iter().chain(metrics).map(|(key, address, held)| can_listen(key, address, held.as_deref())).collect()
+}
+
+fn can_listen(key: &str, address: SocketAddr, held: Option<&str>) -> Finding {
+    const LISTEN: &str = "listen";
     if held.and_then(|held| held.parse().ok()).is_some_and(|held| same(held, address)) {
-        return Some(ok(LISTEN, format!("{address}, held by the daemon")));
+        return ok(LISTEN, format!("{address}, held by the daemon"));
     }
-    Some(match TcpListener::bind(address) {
+    match TcpListener::bind(address) {
         Ok(_) => ok(LISTEN, format!("{address} is free")),
-        Err(reason) => error(LISTEN, format!("cannot listen on {address} (`webhooks.listen`): {reason}")),
-    })
+        Err(reason) => error(LISTEN, format!("cannot listen on {address} (`{key}`): {reason}")),
+    }
 }
 
 /// Whether a daemon that was told to listen on `configured` would be found on `held`.

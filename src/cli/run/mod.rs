@@ -182,6 +182,7 @@ async fn alone(
         instance: owned.instance,
         stop: stop.clone(),
         vitals: Arc::default(),
+        counters: Arc::default(),
     };
     let interrupt = async {
         signals.stop_requested().await;

@@ -74,6 +74,9 @@ fn service(out: &mut impl Write, status: &Status) -> io::Result<()> {
     if let Some(listen) = service.listen.as_deref().filter(|_| status.running) {
         writeln!(out, "webhooks  http://{listen}")?;
     }
+    if let Some(listen) = service.metrics_listen.as_deref().filter(|_| status.running) {
+        writeln!(out, "metrics   http://{listen}/metrics")?;
+    }
     writeln!(out, "config    {}", service.config_path.as_deref().unwrap_or("-"))?;
     if let Some(reload) = &service.last_reload {
         let (at, outcome) = (

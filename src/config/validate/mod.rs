@@ -4,6 +4,7 @@
 //! answers with nothing; the default then stands in, and the result is thrown away once anything was noted.
 
 mod json;
+mod metrics;
 mod plugin;
 mod reader;
 mod route;
@@ -20,7 +21,7 @@ use super::problem::{ConfigError, hint};
 use super::raw::Node;
 use super::source::Source;
 use super::variables::Variables;
-use super::{PluginConfig, Route, Service, Webhooks};
+use super::{Metrics, PluginConfig, Route, Service, Webhooks};
 use reader::{Item, Reader, Scalar, Section};
 
 /// Sources of events, so no plugin may have these names.
@@ -33,12 +34,13 @@ pub(super) struct Validated {
     pub(super) plugins_dir: PathBuf,
     pub(super) plugins: BTreeMap<String, PluginConfig>,
     pub(super) webhooks: Option<Webhooks>,
+    pub(super) metrics: Option<Metrics>,
     pub(super) routes: Vec<Route>,
 }
 
 /// Checks everything. `folder`, absolute, is what relative paths are relative to.
 pub(super) fn all(source: &Source, variables: &Variables, folder: &Path) -> Result<Validated, ConfigError> {
-    const KEYS: [&str; 6] = ["service", "state", "plugins_dir", "plugins", "webhooks", "routes"];
+    const KEYS: [&str; 7] = ["service", "state", "plugins_dir", "plugins", "webhooks", "metrics", "routes"];
     let mut reader = Reader::new(source, variables, folder);
     shape::check(source.root(), &ConfigPath::root(), &mut reader);
     let root = reader.section(Some(Item::root(source)), &KEYS);
@@ -48,9 +50,10 @@ pub(super) fn all(source: &Source, variables: &Variables, folder: &Path) -> Resu
     let plugins_dir = path(&mut reader, root.get("plugins_dir"), "./plugins");
     let plugins = plugin::read_all(&mut reader, &root);
     let webhooks = webhook::read(&mut reader, &root, &plugin_names);
+    let metrics = metrics::read(&mut reader, &root, webhooks.as_ref());
     let routes = route::read_all(&mut reader, &root, &plugin_names);
     reader.finish()?;
-    Ok(Validated { service, state_path, plugins_dir, plugins, webhooks, routes })
+    Ok(Validated { service, state_path, plugins_dir, plugins, webhooks, metrics, routes })
 }
 
 /// Checks `state` alone.

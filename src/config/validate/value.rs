@@ -1,5 +1,6 @@
 //! Reads single values: each answer is what the schema wants, or nothing and a problem noted.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -135,5 +136,21 @@ impl<'a> Reader<'a> {
             self.refuse(&item, format!("{scalar} is not one of the choices{hint}"));
         }
         chosen
+    }
+
+    /// Where to listen, `IP:PORT`; of names only `localhost`, which is 127.0.0.1: a name with several addresses would be a guess.
+    pub(super) fn address(&mut self, item: &Item<'a>) -> Option<SocketAddr> {
+        let scalar = self.text(item)?;
+        let address = match scalar.value.strip_prefix("localhost:") {
+            Some(port) => port.parse().ok().map(|port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port))),
+            None => scalar.value.parse().ok(),
+        };
+        if address.is_none() {
+            self.refuse(
+                item,
+                format!("{scalar} is not an address to listen on: `IP:PORT` is, such as `127.0.0.1:8080`"),
+            );
+        }
+        address
     }
 }

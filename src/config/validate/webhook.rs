@@ -1,7 +1,6 @@
 //! `webhooks`.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
 
 use super::super::raw::Node;
 use super::super::{Endpoint, HEALTH_PATH, Webhooks};
@@ -12,7 +11,7 @@ const DEFAULT_MAX_BODY_SIZE: u64 = 1 << 20;
 
 pub(super) fn read<'a>(reader: &mut Reader<'a>, root: &Section<'a>, plugins: &PluginNames<'a>) -> Option<Webhooks> {
     let section = reader.map(&root.get("webhooks")?, &["listen", "endpoints"])?;
-    let listen = reader.required(&section, "listen").and_then(|item| listen(reader, &item));
+    let listen = reader.required(&section, "listen").and_then(|item| reader.address(&item));
     let mut endpoints = Vec::new();
     let mut taken = BTreeMap::new();
     for item in reader.list(section.get("endpoints")) {
@@ -25,19 +24,6 @@ pub(super) fn read<'a>(reader: &mut Reader<'a>, root: &Section<'a>, plugins: &Pl
         endpoints.push(endpoint);
     }
     Some(Webhooks { listen: listen?, endpoints })
-}
-
-/// `IP:PORT`; of names only `localhost`, which is 127.0.0.1: a name with several addresses would be a guess.
-fn listen<'a>(reader: &mut Reader<'a>, item: &Item<'a>) -> Option<SocketAddr> {
-    let scalar = reader.text(item)?;
-    let address = match scalar.value.strip_prefix("localhost:") {
-        Some(port) => port.parse().ok().map(|port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port))),
-        None => scalar.value.parse().ok(),
-    };
-    if address.is_none() {
-        reader.refuse(item, format!("{scalar} is not an address to listen on: `IP:PORT` is, such as `127.0.0.1:8080`"));
-    }
-    address
 }
 
 fn endpoint<'a>(reader: &mut Reader<'a>, item: &Item<'a>, plugins: &PluginNames<'a>) -> Option<(Item<'a>, Endpoint)> {

@@ -26,6 +26,7 @@ fn config(plugins_dir: PathBuf, plugins: impl IntoIterator<Item = (&'static str,
         plugins_dir,
         plugins: plugins.into_iter().map(|(name, settings)| (name.to_owned(), settings)).collect(),
         webhooks: None,
+        metrics: None,
         routes: Vec::new(),
     }
 }

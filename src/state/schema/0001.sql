@@ -11,6 +11,7 @@ CREATE TABLE service (
   config_path        TEXT,
   config_hash        TEXT,
   listen             TEXT,              -- of the webhook server, as it was bound
+  metrics_listen     TEXT,              -- of the metrics, as it was bound
   reloads            INTEGER NOT NULL DEFAULT 0,   -- how often it was asked for, ever
   reload_tried_at    TEXT,              -- the last time, since the daemon has started
   reload_error       TEXT,              -- why it was refused; NULL when it was taken

@@ -61,6 +61,13 @@ impl Daemon {
         started["listen"].as_str().expect("it listens").parse().unwrap()
     }
 
+    /// Where it tells metrics.
+    #[track_caller]
+    pub(crate) fn metrics_address(&self) -> SocketAddr {
+        let started = self.wait_log("INFO", "ductile started");
+        started["metrics_listen"].as_str().expect("it tells metrics").parse().unwrap()
+    }
+
     pub(crate) fn connect(&self) -> TcpStream {
         connect(self.address()).unwrap()
     }

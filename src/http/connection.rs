@@ -29,11 +29,17 @@ const MOST_DROPPED: usize = 32 << 20;
 /// The most connections at once, if the limit of open files allows.
 const MOST: u64 = 1024;
 
+/// With half of the process's limit of open files: the rest is for plugins' pipes and the database.
+pub fn most_connections() -> usize {
+    let files = getrlimit(Resource::RLIMIT_NOFILE).map_or(MOST, |(soft, _)| soft);
+    (files / 2).clamp(1, MOST) as usize
+}
+
 /// One connection.
 #[derive(Debug)]
-pub(super) struct Connection {
+pub struct Connection {
     number: u64,
-    pub(super) peer: IpAddr,
+    pub peer: IpAddr,
     phase: Mutex<Phase>,
     /// Cancelled when it has to give way.
     given_up: CancellationToken,
@@ -80,7 +86,7 @@ impl Connection {
     }
 
     /// The body is complete as well: from here on the connection does not give way.
-    pub(super) fn request_received(&self) {
+    pub fn request_received(&self) {
         let mut phase = self.phase();
         if let Phase::Body { since } = *phase {
             *phase = Phase::Complete { since };
@@ -155,13 +161,7 @@ struct Open {
 }
 
 impl Connections {
-    /// With half of the process's limit of open files: the rest is for plugins' pipes and the database.
-    pub(super) fn new() -> Self {
-        let files = getrlimit(Resource::RLIMIT_NOFILE).map_or(MOST, |(soft, _)| soft);
-        Self::at_most((files / 2).clamp(1, MOST) as usize)
-    }
-
-    fn at_most(most: usize) -> Self {
+    pub(super) fn at_most(most: usize) -> Self {
         Self { most, open: Mutex::default(), ended: Notify::new() }
     }
 
