@@ -56,7 +56,7 @@ impl LoadedActive {
     /// Logs what its owner should know.
     pub fn log(&self) {
         for warning in &self.warnings {
-            tracing::warn!("{warning}");
+            tracing::warn!(warning, "the configuration has something odd");
         }
         for failure in &self.failures {
             tracing::error!(plugin = failure.plugin, reason = failure.reason, "plugin is not loaded");

@@ -92,7 +92,7 @@ impl Owned {
         let dir = StateDir::prepare(state_path)?;
         let lock = Lock::take(dir.path(), role)?;
         if let Some(warning) = &dir.warning {
-            tracing::warn!("{warning}");
+            tracing::warn!(warning, "the state dir can be read by others");
         }
         let db = Db::open(state_path)?;
         let instance = publish::service(&*db.reader()?)?.instance;

@@ -39,8 +39,11 @@ pub fn recover(tx: &Tx<'_>, active: &Arc<Active>, now: Timestamp, rng: &mut StdR
         let job = settlement.claimed.job();
         let (plugin, job_id, attempt) = (&job.plugin, job.id, job.attempt);
         let again = matches!(settled.transition, Transition::Retry { .. }) && settled.cancelled.is_none();
-        let message = if again { "job was interrupted, back on the queue" } else { "job was interrupted and is dead" };
-        tracing::warn!(plugin, %job_id, attempt, max_attempts = job.max_attempts, "{message}");
+        let max_attempts = job.max_attempts;
+        match again {
+            true => tracing::warn!(plugin, %job_id, attempt, max_attempts, "job was interrupted, back on the queue"),
+            false => tracing::warn!(plugin, %job_id, attempt, max_attempts, "job was interrupted and is dead"),
+        }
         count += 1;
     }
     Ok(count)

@@ -70,8 +70,8 @@ fn a_state_dir_that_others_can_read_is_a_warning() {
     let site = used();
     set_mode(&site.state_dir(), 0o755);
     let daemon = site.start();
-    let warning = daemon.wait_log("WARN", "can be read by other users");
-    assert!(warning["message"].as_str().unwrap().contains("chmod 700"), "{warning}");
+    let warning = daemon.wait_log("WARN", "the state dir can be read by others");
+    assert!(warning["warning"].as_str().unwrap().contains("chmod 700"), "{warning}");
     site.cli(["run", "work"]).expect_code(0);
     daemon.stop();
     assert_eq!(mode(&site.state_dir()), 0o755);
