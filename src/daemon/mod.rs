@@ -172,14 +172,17 @@ impl Daemon {
             counters: Arc::clone(&counters),
             budget: Budget::default(),
         };
-        let metrics = Metrics {
-            db: db.clone(),
-            reader: Mutex::new(db.reader()?),
-            active: active.clone(),
-            clock: self.clock.clone(),
-            vitals: Arc::clone(&vitals),
-            counters: Arc::clone(&counters),
-            started_at: self.clock.now(),
+        let metrics = match listening.metrics {
+            None => None,
+            Some(_) => Some(Metrics {
+                db: db.clone(),
+                reader: Mutex::new(db.reader()?),
+                active: active.clone(),
+                clock: self.clock.clone(),
+                vitals: Arc::clone(&vitals),
+                counters: Arc::clone(&counters),
+                started_at: self.clock.now(),
+            }),
         };
         let mut reloader = Reloader {
             db: db.clone(),
@@ -225,7 +228,7 @@ impl Daemon {
         if let Some(server) = listening.webhooks {
             serving.spawn(serve(server, gateway, http::most_connections(), stop_serving.clone()));
         }
-        if let Some(server) = listening.metrics {
+        if let Some((server, metrics)) = listening.metrics.zip(metrics) {
             serving.spawn(serve(server, metrics, metrics::MOST_CONNECTIONS, stop_serving.clone()));
         }
         let mut tasks = Tasks::new();

@@ -196,6 +196,41 @@ fn gauges_say_what_holds_the_queue_up() {
 }
 
 #[test]
+fn a_chain_that_ends_for_its_hops_ends_with_a_dead_job() {
+    let again = r#"echo '{"status": "ok", "events": [{"type": "again"}]}'"#;
+    let mut site = Site::with(Plugin::sh("loop", again));
+    site.route("loop", "again", "loop").more(LISTEN);
+    let daemon = site.start();
+    site.cli(["run", "loop"]).expect_code(0);
+    wait_value(&daemon, r#"ductile_jobs_ended_total{plugin="loop",command="handle",outcome="dead"}"#, 1.0);
+    let scrape = Scrape::of(&daemon);
+    let value = |name: &str, outcome: &str| {
+        scrape.value(&format!("{name}{{plugin=\"loop\",command=\"handle\",outcome=\"{outcome}\"}}"))
+    };
+    assert_eq!(value("ductile_jobs_ended_total", "succeeded"), 32.0);
+    assert_eq!(value("ductile_attempts_ended_total", "failed"), 0.0, "it has never run");
+    daemon.stop();
+}
+
+#[test]
+fn a_restart_begins_counting_and_remembers_successes() {
+    let mut site = Site::with(Plugin::sh("work", OK));
+    site.more(LISTEN);
+    let daemon = site.start();
+    site.cli(["run", "work"]).expect_code(0);
+    let jobs = r#"ductile_jobs_ended_total{plugin="work",command="poll",outcome="succeeded"}"#;
+    wait_value(&daemon, jobs, 1.0);
+    let success = r#"ductile_plugin_last_success_timestamp_seconds{plugin="work"}"#;
+    let before = Scrape::of(&daemon);
+    daemon.stop();
+    let daemon = site.start();
+    let after = Scrape::of(&daemon);
+    assert_eq!((after.value(jobs), after.value(success)), (0.0, before.value(success)));
+    assert!(after.value("ductile_start_time_seconds") > before.value("ductile_start_time_seconds"));
+    daemon.stop();
+}
+
+#[test]
 fn failing_writes_are_told_while_they_fail() {
     let mut site = Site::with(Plugin::sh("work", OK));
     site.more(LISTEN);

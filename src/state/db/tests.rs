@@ -313,3 +313,17 @@ async fn one_that_fails_leaves_what_it_has_joined_alone() {
     }
     assert_eq!(all(&db), [0, 1]);
 }
+
+#[tokio::test]
+async fn commits_that_change_something_are_timed() {
+    let Fixture { db, _dir, .. } = fixture().await;
+    let timed = || db.commit_durations().count();
+    let before = timed();
+    db.write(|_| Ok(())).await.unwrap();
+    db.write(|tx| Ok(tx.query_row("SELECT count(*) FROM t", [], |row| row.get::<_, i64>(0))?)).await.unwrap();
+    db.write(insert(1)).await.unwrap();
+    db.write_in_place(insert(2)).await.unwrap();
+    db.write(insert(2)).await.unwrap_err();
+    assert_eq!((timed() - before, db.failed_writes()), (2, 0), "a bug is no failure of the disk");
+    assert!(db.commit_durations().sum() > Duration::ZERO);
+}
