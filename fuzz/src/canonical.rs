@@ -34,6 +34,9 @@ pub(crate) fn config(config: &Config, most: usize) -> Option<String> {
         let endpoints: String = webhooks.endpoints.iter().map(endpoint).collect();
         format!("{{listen: {}, endpoints: [{endpoints}]}}", text(&webhooks.listen.to_string()))
     });
+    let metrics = config
+        .metrics
+        .map_or("null".to_owned(), |metrics| format!("{{listen: {}}}", text(&metrics.listen.to_string())));
     let routes = config.routes.iter().map(|route| {
         format!("{{from: {}, event_type: {}, to: {}}}, ", text(&route.from), text(&route.event_type), text(&route.to))
     });
@@ -45,7 +48,10 @@ pub(crate) fn config(config: &Config, most: usize) -> Option<String> {
         format!("max_queue_depth: {}, shutdown_grace: {}}}\n", service.max_queue_depth, ms(service.shutdown_grace)),
         format!("state: {{path: {}}}\n", text(config.state_path.to_str()?)),
         format!("plugins_dir: {}\n", text(config.plugins_dir.to_str()?)),
-        format!("plugins: {{{plugins}}}\nwebhooks: {webhooks}\nroutes: [{}]\n", routes.collect::<String>()),
+        format!(
+            "plugins: {{{plugins}}}\nwebhooks: {webhooks}\nmetrics: {metrics}\nroutes: [{}]\n",
+            routes.collect::<String>()
+        ),
     ];
     Some(written.concat()).filter(|text| text.len() <= most)
 }

@@ -140,6 +140,9 @@ fn promises(config: &Config) {
             [Some(&endpoint.signature_header), endpoint.dedupe_header.as_ref(), endpoint.event_header.as_ref()];
         assert!(headers.iter().flatten().all(|name| !name.is_empty() && **name == name.to_ascii_lowercase()));
     }
+    if let (Some(metrics), Some(webhooks)) = (&config.metrics, &config.webhooks) {
+        assert!(metrics.listen != webhooks.listen || metrics.listen.port() == 0);
+    }
     for route in &config.routes {
         assert!(plugins.contains_key(&route.to) && !route.event_type.is_empty());
         assert!(plugins.contains_key(&route.from) || route.from == "ductile");
@@ -156,7 +159,7 @@ fn known_keys(text: &str) {
             assert!(known.contains(&key), "`{key}`");
         }
     };
-    keys(&root, &["service", "state", "plugins_dir", "plugins", "webhooks", "routes"]);
+    keys(&root, &["service", "state", "plugins_dir", "plugins", "webhooks", "metrics", "routes"]);
     keys(
         &root["service"],
         &[
@@ -184,6 +187,7 @@ fn known_keys(text: &str) {
         keys(&plugin["circuit_breaker"], &["threshold", "reset_after"]);
     }
     keys(&root["webhooks"], &["listen", "endpoints"]);
+    keys(&root["metrics"], &["listen"]);
     for endpoint in root["webhooks"]["endpoints"].as_sequence().into_iter().flatten() {
         let known = ["path", "plugin", "secret", "signature_header", "max_body_size", "dedupe_header", "event_header"];
         keys(endpoint, &known);

@@ -10,11 +10,12 @@ use ductile::active::Active;
 use ductile::clock::Clock;
 use ductile::command::Command;
 use ductile::config::{self, Variables};
+use ductile::http::{self, Server};
 use ductile::plugin::Registry;
 use ductile::queue::{self, Limits, NewJob, SubmittedBy};
 use ductile::state::{Db, Reader};
 use ductile::vitals::Vitals;
-use ductile::webhook::{Budget, Gateway, Server};
+use ductile::webhook::{Budget, Gateway};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -143,11 +144,12 @@ impl Site {
             clock: Clock::manual(now()),
             wake: Arc::new(Notify::new()),
             vitals: Arc::clone(&vitals),
+            counters: Arc::default(),
             budget: Budget::default(),
         };
         let server = runtime.block_on(Server::bind(listen)).unwrap();
         let address = server.address();
-        runtime.spawn(server.serve(gateway, CancellationToken::new()));
+        runtime.spawn(server.serve(gateway, http::most_connections(), CancellationToken::new()));
         let (reader, used) = (db.reader().unwrap(), Cell::new(false));
         Self { runtime, address, db, reader, vitals, used, _active: sender, _folder: folder }
     }
