@@ -25,7 +25,7 @@ use crate::counters::Counters;
 use crate::dispatch::{self, Dispatcher, Stop};
 use crate::fault::crash_point;
 use crate::http::{self, Respond, Server};
-use crate::metrics::{self, Metrics};
+use crate::metrics::{self, Metrics, Turn};
 use crate::plugin::stray;
 use crate::state::lock::{Lock, LockError, Role};
 use crate::state::{Db, DirError, Error, OpenError, StateDir, Tx, publish};
@@ -182,6 +182,7 @@ impl Daemon {
                 vitals: Arc::clone(&vitals),
                 counters: Arc::clone(&counters),
                 started_at: self.clock.now(),
+                turn: Turn::default(),
             }),
         };
         let mut reloader = Reloader {

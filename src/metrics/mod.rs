@@ -6,11 +6,13 @@
 
 mod families;
 mod text;
+mod turn;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::body::Body;
 use axum::extract::Request;
+use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
 use tokio::sync::watch;
@@ -22,11 +24,12 @@ use crate::http::{Connection, Respond, refuse, refuse_method};
 use crate::state::{Db, Reader};
 use crate::vitals::Vitals;
 use families::Sources;
+pub use turn::Turn;
 
 /// Where they are.
 const PATH: &str = "/metrics";
 
-/// As many connections at once: a scraper has one. More would let it hold up the jobs, whose thread it answers on.
+/// As many connections at once: a scraper has one.
 pub const MOST_CONNECTIONS: usize = 16;
 
 /// What is told.
@@ -39,23 +42,29 @@ pub struct Metrics {
     pub vitals: Arc<Vitals>,
     pub counters: Arc<Counters>,
     pub started_at: Timestamp,
+    pub turn: Turn,
 }
 
 impl Respond for Metrics {
     async fn respond(&self, _: &Connection, request: Request) -> Response {
-        if request.uri().path() != PATH {
+        let (head, _body) = request.into_parts();
+        self.turn.take(|| self.answer(&head)).await
+    }
+}
+
+impl Metrics {
+    fn answer(&self, request: &Parts) -> Response {
+        if request.uri.path() != PATH {
             return refuse(StatusCode::NOT_FOUND);
         }
-        if request.method() != Method::GET {
+        if request.method != Method::GET {
             return refuse_method("GET");
         }
         let mut response = Response::new(Body::from(self.text()));
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(text::CONTENT_TYPE));
         response
     }
-}
 
-impl Metrics {
     fn text(&self) -> String {
         let active = Arc::clone(&self.active.borrow());
         let reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
