@@ -93,7 +93,8 @@ pub(in crate::cli) fn lines(reader: &Reader, asked: Job, limit: u32) -> Result<V
     let traced = read(reader, asked, limit, now)?;
     let rows = traced.jobs.iter().map(|traced| {
         let [job, status, _, _, _, took, _, event, id, _] = row(traced, now, id).1;
-        (Paint::Plain, [job, status, took, event, id])
+        // To the millisecond of its making.
+        (Paint::Plain, [job, status, took, event, id.chars().take(13).collect()])
     });
     let table = output::table_lines(["  JOB", "STATUS", "TOOK", "EVENT", "ID"], rows);
     let pruned = traced.pruned_root.map(|root| format!("  job {root}, which caused these, was deleted"));
