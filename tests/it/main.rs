@@ -18,6 +18,8 @@ mod hostile;
 mod init;
 mod limits;
 mod lock;
+#[cfg(feature = "monitor")]
+mod monitor;
 mod new_folder;
 mod notify;
 mod pause;

@@ -72,13 +72,20 @@ pub(super) fn clean(text: &str) -> String {
 pub(super) fn wrapped(line: &str, width: u16) -> Vec<&str> {
     let width = usize::from(width.max(1));
     let (mut pieces, mut begin, mut used) = (Vec::new(), 0, 0);
+    // Behind the last space: where, and after how many columns.
+    let mut word = (0, 0);
     for (at, c) in line.char_indices() {
         let wide = if c.is_ascii() { 1 } else { Span::raw(c.encode_utf8(&mut [0; 4]) as &str).width() };
         if used + wide > width && used > 0 {
-            pieces.push(&line[begin..at]);
-            (begin, used) = (at, 0);
+            // A long word is cut, or much would stay empty.
+            let (end, columns) = if word.1 > width / 2 { word } else { (at, used) };
+            pieces.push(&line[begin..end]);
+            (begin, used, word) = (end, used - columns, (end, 0));
         }
         used += wide;
+        if c == ' ' {
+            word = (at + 1, used);
+        }
     }
     pieces.push(&line[begin..]);
     pieces
@@ -90,10 +97,13 @@ mod tests {
 
     #[test]
     fn long_lines_go_on_in_the_next_and_nothing_is_lost() {
-        let cases: [(&str, u16, &[&str]); 5] = [
+        let cases: [(&str, u16, &[&str]); 8] = [
             ("", 5, &[""]),
             ("abcde", 5, &["abcde"]),
             ("abcdef", 5, &["abcde", "f"]),
+            ("abc de", 5, &["abc ", "de"]),
+            ("a bcdefg h", 5, &["a bcd", "efg h"]),
+            ("abcd efgh ijkl", 10, &["abcd efgh ", "ijkl"]),
             ("日本語", 5, &["日本", "語"]),
             ("日本", 1, &["日", "本"]),
         ];

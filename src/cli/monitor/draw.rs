@@ -25,15 +25,22 @@ const MOST_SAID: usize = 3;
 const ALL_LISTS: u16 = 14;
 
 pub(super) fn draw(frame: &mut Frame<'_>, model: &Model) {
-    let [header, body, message, footer] =
-        Layout::vertical([Constraint::Length(2), Constraint::Fill(1), Constraint::Length(1), Constraint::Length(1)])
-            .areas(frame.area());
+    let (text, text_style) = said(model);
+    let pieces = wrapped(&text, frame.area().width).into_iter().take(MOST_SAID).map(Line::raw).collect::<Vec<_>>();
+    let height = u16::try_from(pieces.len()).expect("it is a few lines at the most");
+    let [header, body, message, footer] = Layout::vertical([
+        Constraint::Length(2),
+        Constraint::Fill(1),
+        Constraint::Length(height),
+        Constraint::Length(1),
+    ])
+    .areas(frame.area());
     frame.render_widget(Paragraph::new(Text::from(vec![service(model), counts(model)])), header);
     match &model.detail {
         Some(_) => detail(frame, model, body),
         None => lists(frame, model, body),
     }
-    frame.render_widget(Paragraph::new(message).style(message_style), said);
+    frame.render_widget(Paragraph::new(pieces).style(text_style), message);
     frame.render_widget(Paragraph::new(Line::styled(keys(model), style(model, Paint::Dim))), footer);
     if model.help {
         help(frame, model);
@@ -148,12 +155,12 @@ fn list(frame: &mut Frame<'_>, model: &Model, panel: Panel, area: Rect) {
         ),
         Panel::Queue => (
             &["ID", "PLUGIN", "COMMAND", "STATUS", "TRY", "WAITS", "LAST ERROR"],
-            [13, name, 7, 9, 5, 13].map(Constraint::Length).into_iter().chain([Constraint::Fill(1)]).collect(),
+            [13, name, 7, 9, 5, 12].map(Constraint::Length).into_iter().chain([Constraint::Fill(1)]).collect(),
             model.jobs(panel).iter().map(|job| job_row(model, job)).collect(),
         ),
         Panel::History => (
             &["ID", "PLUGIN", "COMMAND", "STATUS", "TRY", "ENDED", "TOOK", "LAST ERROR"],
-            [13, name, 7, 9, 5, 11, 7].map(Constraint::Length).into_iter().chain([Constraint::Fill(1)]).collect(),
+            [13, name, 7, 9, 5, 8, 6].map(Constraint::Length).into_iter().chain([Constraint::Fill(1)]).collect(),
             model.jobs(panel).iter().map(|job| job_row(model, job)).collect(),
         ),
     };

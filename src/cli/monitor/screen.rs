@@ -2,13 +2,19 @@
 
 use std::io;
 use std::os::fd::AsFd;
+use std::panic;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use ratatui::DefaultTerminal;
+use ratatui::backend::CrosstermBackend;
+use ratatui::crossterm::cursor::Show;
 use ratatui::crossterm::event::{self, Event, KeyEventKind};
+use ratatui::crossterm::execute;
+use ratatui::crossterm::terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode};
+use ratatui::{DefaultTerminal, Terminal};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
@@ -46,9 +52,23 @@ pub(super) fn run(mut source: Source, config: Option<PathBuf>) -> Result<ExitCod
 /// message is printed.
 struct Screen(DefaultTerminal);
 
+/// Whether the terminal is in our hands: given back twice, it would put the cursor onto what was printed in between.
+static TAKEN: AtomicBool = AtomicBool::new(false);
+
 impl Screen {
     fn take() -> io::Result<Self> {
-        ratatui::try_init().map(Self).inspect_err(|_| give_back())
+        let hook = panic::take_hook();
+        panic::set_hook(Box::new(move |panic| {
+            give_back();
+            hook(panic);
+        }));
+        TAKEN.store(true, Ordering::SeqCst);
+        let taken = || {
+            enable_raw_mode()?;
+            execute!(io::stdout(), EnterAlternateScreen)?;
+            Terminal::new(CrosstermBackend::new(io::stdout()))
+        };
+        taken().map(Self).inspect_err(|_| give_back())
     }
 }
 
@@ -58,9 +78,12 @@ impl Drop for Screen {
     }
 }
 
-/// A terminal that is gone needs nothing.
+/// Does what it can: a terminal that is gone needs nothing.
 fn give_back() {
-    let _ = ratatui::try_restore();
+    if TAKEN.swap(false, Ordering::SeqCst) {
+        let _ = disable_raw_mode();
+        let _ = execute!(io::stdout(), LeaveAlternateScreen, Show);
+    }
 }
 
 /// What asks it to end.
