@@ -48,7 +48,7 @@ impl Source {
 
     /// What there is now; `None` when nothing has changed since the last time.
     pub(super) fn look(&mut self) -> Result<Option<Snapshot>, CliError> {
-        let holder = self.holder()?;
+        let holder = lock::holder(self.path.parent().unwrap_or(Path::new("/")))?;
         if self.reader.as_ref().is_some_and(|reader| reader.identity() != state::identity(&self.path)) {
             self.close();
         }
@@ -81,14 +81,6 @@ impl Source {
             None => Reader::open(&self.path)?,
         };
         Ok(self.reader.insert(reader))
-    }
-
-    /// Who holds the state dir. A daemon that is known is not looked for again, which would take its lock for an instant.
-    fn holder(&self) -> Result<Option<Holder>, CliError> {
-        match self.holder {
-            Some(holder) if holder.is_daemon() => Ok(Some(holder)),
-            _ => Ok(lock::holder(self.path.parent().unwrap_or(Path::new("/")))?),
-        }
     }
 }
 
