@@ -1,6 +1,8 @@
 //! Changing the database from the command line: beside the process that holds the state dir, or holding it.
 
+use std::io;
 use std::path::Path;
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use super::error::CliError;
@@ -14,9 +16,49 @@ use crate::state::{Db, Error, OpenError, Reader, StateDir, Tx};
 #[derive(Debug)]
 pub(super) struct Changed<T> {
     pub(super) outcome: T,
-    /// The daemon that was told of it, by PID; without one nobody acts on it until `ductile start`.
-    pub(super) daemon: Option<i32>,
+    pub(super) told: Told,
 }
+
+/// Who was told of a change.
+#[derive(Debug)]
+pub(super) struct Told {
+    /// The daemon, by PID; without one nobody acts on the change until `ductile start`.
+    pub(super) daemon: Option<i32>,
+    /// Why the daemon does not know of it yet.
+    warning: Option<String>,
+}
+
+impl Told {
+    /// What there is to say of it, and of the daemon.
+    pub(super) fn said(self, result: String) -> Said {
+        Said { result, notes: self.warning.into_iter().collect() }
+    }
+}
+
+/// What came of a change, for a person.
+#[derive(Debug)]
+pub(super) struct Said {
+    pub(super) result: String,
+    /// What there is to know besides.
+    pub(super) notes: Vec<String>,
+}
+
+impl Said {
+    pub(super) fn note(mut self, note: impl Into<String>) -> Self {
+        self.notes.push(note.into());
+        self
+    }
+
+    /// The result on stdout, the rest on stderr.
+    pub(super) fn print(&self) -> io::Result<ExitCode> {
+        self.notes.iter().for_each(output::message);
+        output::line(&self.result)?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// What to say of a new job then.
+pub(super) const NO_DAEMON: &str = "no daemon is running: the job waits on the queue until `ductile start`";
 
 /// How long a daemon that has just been started may take until it can be asked for something.
 const STARTING: Duration = Duration::from_secs(10);
@@ -52,12 +94,10 @@ pub(super) fn changes<T>(
         drop(lock);
         let outcome = result?;
         let daemon = holder.filter(Holder::is_daemon);
-        if let Some(Err(error)) = daemon.map(|daemon| daemon.wake()) {
-            output::message(format_args!(
-                "warning: the daemon was not woken ({error}); it sees the change at its next tick"
-            ));
-        }
-        Ok(Changed { outcome, daemon: daemon.map(|daemon| daemon.pid) })
+        let warning = daemon
+            .and_then(|daemon| daemon.wake().err())
+            .map(|error| format!("warning: the daemon was not woken ({error}); it sees the change at its next tick"));
+        Ok(Changed { outcome, told: Told { daemon: daemon.map(|daemon| daemon.pid), warning } })
     })
 }
 

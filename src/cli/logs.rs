@@ -83,7 +83,7 @@ pub(super) fn logs(args: Args, config: Option<&Path>) -> Result<ExitCode, CliErr
 fn write_attempts(attempts: &[Attempt]) -> io::Result<()> {
     let mut out = io::stdout().lock();
     for attempt in attempts {
-        write_attempt(&mut out, attempt, Detail::Short)?;
+        write_attempt(&mut out, attempt, Detail::Short, output::colours())?;
     }
     out.flush()
 }
@@ -115,12 +115,12 @@ pub(super) enum Detail {
 }
 
 /// One attempt for people: a line, and below it what there is to know.
-pub(super) fn write_attempt(out: &mut impl Write, attempt: &Attempt, detail: Detail) -> io::Result<()> {
+pub(super) fn write_attempt(out: &mut impl Write, attempt: &Attempt, detail: Detail, colours: bool) -> io::Result<()> {
     let Attempt { plugin, command, job_id, status, .. } = attempt;
     let (ended, took) = (output::local(attempt.completed_at), output::duration(attempt.duration_ms));
     let paint = if *status == JobLogStatus::Succeeded { Paint::Plain } else { Paint::Bad };
     let line = format!("{ended}  {plugin} {command}  {status}  attempt {}  {took}  job {job_id}", attempt.attempt);
-    writeln!(out, "{}", paint.on(&line, output::colours()))?;
+    writeln!(out, "{}", paint.on(&line, colours))?;
     if let Some(error) = &attempt.error {
         write_indented(out, "error", error, detail)?;
     }

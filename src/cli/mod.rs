@@ -7,6 +7,8 @@ mod completions;
 mod error;
 mod init;
 mod logs;
+#[cfg(feature = "monitor")]
+mod monitor;
 mod output;
 mod pause;
 mod plugins;
@@ -73,6 +75,13 @@ enum Command {
     Queue(queue::Args),
     /// Show attempts: what ran, when, how it ended and what the plugin said
     Logs(logs::Args),
+    /// Watch it in the terminal: service, plugins, queue, history; act on them with single keys
+    #[cfg(feature = "monitor")]
+    Monitor(monitor::Args),
+    /// Another name: `ductile system monitor`
+    #[cfg(feature = "monitor")]
+    #[command(hide = true, subcommand)]
+    System(System),
     /// Show the plugins: which are loaded, why not, what they can do
     Plugins(plugins::Args),
     /// Make a folder that is ready to start: configuration, two plugins, a README
@@ -81,6 +90,13 @@ enum Command {
     Backup(backup::Args),
     /// Print a script that completes ductile's command line in a shell
     Completions(completions::Args),
+}
+
+#[cfg(feature = "monitor")]
+#[derive(Debug, Subcommand)]
+enum System {
+    /// Watch it in the terminal, as `ductile monitor`
+    Monitor(monitor::Args),
 }
 
 /// Runs the program with the arguments of the process.
@@ -98,6 +114,8 @@ pub fn main() -> ExitCode {
         Command::Resume(args) => pause::resume(args, config),
         Command::Queue(args) => queue::queue(args, config),
         Command::Logs(args) => logs::logs(args, config),
+        #[cfg(feature = "monitor")]
+        Command::Monitor(args) | Command::System(System::Monitor(args)) => monitor::monitor(&args, config),
         Command::Plugins(args) => plugins::plugins(&args, config),
         Command::Init(args) => init::init(&args),
         Command::Backup(args) => backup::backup(&args, config),

@@ -37,6 +37,18 @@ pub(super) fn painted_table(
     head: impl Into<Row>,
     rows: impl IntoIterator<Item = (Paint, impl Into<Row>)>,
 ) -> io::Result<()> {
+    let (mut out, colours) = (io::stdout().lock(), colours());
+    for (paint, line) in table_lines(head, rows) {
+        writeln!(out, "{}", paint.on(&line, colours))?;
+    }
+    Ok(())
+}
+
+/// The lines of [`painted_table`].
+pub(super) fn table_lines(
+    head: impl Into<Row>,
+    rows: impl IntoIterator<Item = (Paint, impl Into<Row>)>,
+) -> Vec<(Paint, String)> {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(head);
@@ -48,11 +60,7 @@ pub(super) fn painted_table(
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));
     }
-    let (mut out, colours) = (io::stdout().lock(), colours());
-    for (line, paint) in table.lines().zip(paints) {
-        writeln!(out, "{}", paint.on(line.trim_end(), colours))?;
-    }
-    Ok(())
+    paints.into_iter().zip(table.lines().map(|line| line.trim_end().to_owned())).collect()
 }
 
 /// What a line means to its reader.

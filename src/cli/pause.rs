@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use rusqlite::Connection;
 
-use super::change::change;
+use super::change::{Changed, Said, change};
 use super::error::CliError;
 use super::output;
 use super::plugins::configured;
@@ -27,52 +27,60 @@ pub(super) struct Args {
 }
 
 pub(super) fn pause(args: Args, config: Option<&Path>) -> Result<ExitCode, CliError> {
-    let plugin = args.plugin.clone();
-    let changed = change(config, move |tx: &Tx<'_>| {
-        let known = publish::all_plugins(tx)?;
-        let unknown = plugin.as_ref().is_some_and(|name| configured(&known, name).is_err());
-        let paused = !unknown && queue::pause(tx, plugin.as_deref(), Clock::System.now())?;
-        Ok((known, paused))
-    })?;
-    let (known, paused) = changed.outcome;
-    if let Some(name) = &args.plugin {
-        configured(&known, name)?;
-    }
-    let what = subject(args.plugin.as_deref());
-    output::line(&if paused { format!("{what} is paused") } else { format!("{what} was paused already") })?;
-    Ok(ExitCode::SUCCESS)
+    Ok(pause_now(args.plugin, config)?.print()?)
 }
 
 pub(super) fn resume(args: Args, config: Option<&Path>) -> Result<ExitCode, CliError> {
-    let plugin = args.plugin.clone();
-    let changed = change(config, move |tx: &Tx<'_>| {
-        let resumed = queue::resume(tx, plugin.as_deref())?;
+    Ok(resume_now(args.plugin, config)?.print()?)
+}
+
+/// Starts no more jobs of a plugin, or none at all.
+pub(super) fn pause_now(plugin: Option<String>, config: Option<&Path>) -> Result<Said, CliError> {
+    let name = plugin.clone();
+    let Changed { outcome: (known, paused), told } = change(config, move |tx: &Tx<'_>| {
+        let known = publish::all_plugins(tx)?;
+        let unknown = name.as_ref().is_some_and(|name| configured(&known, name).is_err());
+        let paused = !unknown && queue::pause(tx, name.as_deref(), Clock::System.now())?;
+        Ok((known, paused))
+    })?;
+    if let Some(name) = &plugin {
+        configured(&known, name)?;
+    }
+    let what = subject(plugin.as_deref());
+    Ok(told.said(if paused { format!("{what} is paused") } else { format!("{what} was paused already") }))
+}
+
+/// Goes on with what was paused.
+pub(super) fn resume_now(plugin: Option<String>, config: Option<&Path>) -> Result<Said, CliError> {
+    let name = plugin.clone();
+    let Changed { outcome: (known, resumed, pauses), told } = change(config, move |tx: &Tx<'_>| {
+        let resumed = queue::resume(tx, name.as_deref())?;
         Ok((publish::all_plugins(tx)?, resumed, queue::pauses(tx)?))
     })?;
-    let (known, resumed, pauses) = changed.outcome;
-    let what = subject(args.plugin.as_deref());
-    if resumed {
+    let what = subject(plugin.as_deref());
+    let result = if resumed {
         // Also one that is not configured any more.
-        output::line(&format!("{what} goes on"))?;
+        format!("{what} goes on")
     } else {
-        if let Some(name) = &args.plugin {
+        if let Some(name) = &plugin {
             configured(&known, name)?;
         }
-        output::line(&format!("{what} was not paused"))?;
-    }
-    tell_of(&pauses);
-    Ok(ExitCode::SUCCESS)
+        format!("{what} was not paused")
+    };
+    Ok(still(&pauses).into_iter().fold(told.said(result), Said::note))
 }
 
 /// Says on stderr what is paused, if anything is.
 pub(super) fn tell_of(pauses: &Pauses) {
-    if pauses.queue.is_some() {
-        output::message("the queue is paused: `ductile resume` goes on");
-    }
-    if !pauses.plugins.is_empty() {
-        let names: Vec<_> = pauses.plugins.keys().map(String::as_str).collect();
-        output::message(format_args!("paused: {}; `ductile resume PLUGIN` goes on", names.join(", ")));
-    }
+    still(pauses).iter().for_each(output::message);
+}
+
+/// What is paused, a line each.
+fn still(pauses: &Pauses) -> Vec<String> {
+    let queue = pauses.queue.map(|_| "the queue is paused: `ductile resume` goes on".to_owned());
+    let names: Vec<_> = pauses.plugins.keys().map(String::as_str).collect();
+    let plugins = (!names.is_empty()).then(|| format!("paused: {}; `ductile resume PLUGIN` goes on", names.join(", ")));
+    queue.into_iter().chain(plugins).collect()
 }
 
 fn subject(plugin: Option<&str>) -> String {

@@ -132,7 +132,7 @@ fn print(plugin: &Detailed) -> io::Result<()> {
         None => writeln!(out, "\nit has not run yet"),
         Some(attempt) => {
             writeln!(out)?;
-            write_attempt(&mut out, attempt, Detail::Short)
+            write_attempt(&mut out, attempt, Detail::Short, output::colours())
         }
     }
 }

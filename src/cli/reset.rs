@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::change::change;
+use super::change::{Changed, Said, change};
 use super::error::CliError;
 use super::output;
 use super::plugins::configured;
@@ -21,19 +21,21 @@ pub(super) struct Args {
 }
 
 pub(super) fn reset(args: Args, config: Option<&Path>) -> Result<ExitCode, CliError> {
-    let name = args.plugin.clone();
-    let changed = change(config, move |tx: &Tx<'_>| {
+    Ok(reset_now(args.plugin, config)?.print()?)
+}
+
+/// Closes the circuit breaker of a plugin.
+pub(super) fn reset_now(plugin: String, config: Option<&Path>) -> Result<Said, CliError> {
+    let name = plugin.clone();
+    let Changed { outcome: (known, before), told } = change(config, move |tx: &Tx<'_>| {
         let known = publish::all_plugins(tx)?;
         let before = configured(&known, &name).ok().map(|_| scheduler::reset_breaker(tx, &name)).transpose()?;
         Ok((known, before.unwrap_or_default()))
     })?;
-    let (known, before) = changed.outcome;
-    configured(&known, &args.plugin)?;
-    let plugin = format!("plugin `{}`", args.plugin);
+    configured(&known, &plugin)?;
     let was = match (before.state(), before.opened_at) {
         (BreakerState::Closed, _) | (_, None) => format!("was closed already, after {} failures", before.failures),
         (_, Some(since)) => format!("was open since {}", output::local(since)),
     };
-    output::line(&format!("the circuit breaker of {plugin} is closed; it {was}"))?;
-    Ok(ExitCode::SUCCESS)
+    Ok(told.said(format!("the circuit breaker of plugin `{plugin}` is closed; it {was}")))
 }

@@ -102,6 +102,20 @@ pub fn jobs(connection: &Connection, filter: &Filter) -> Result<Vec<Job>, Error>
     Ok(jobs)
 }
 
+/// Every text is above the empty one: the condition is there for the index.
+pub(super) const ENDED: &str =
+    concat!("SELECT ", columns!(), " FROM job_queue WHERE completed_at > '' ORDER BY completed_at DESC LIMIT ?1");
+
+/// The jobs that were over last, the newest first.
+///
+/// # Errors
+/// When the database cannot be read.
+pub fn ended(connection: &Connection, limit: u32) -> Result<Vec<Job>, Error> {
+    let mut statement = connection.prepare_cached(ENDED)?;
+    let rows = statement.query_map([limit], store::job)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
 /// One job by its id.
 ///
 /// # Errors

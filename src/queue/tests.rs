@@ -345,8 +345,14 @@ fn every_hot_statement_finds_its_rows_by_an_index() {
 }
 
 /// What people look for.
-const BY_PEOPLE: &[&str] =
-    &[list::BY_ID_RANGE, tree::CHILDREN, by_hand::DEAD_BEFORE, by_hand::DEAD_OF_PLUGIN_BEFORE, by_hand::DELETE_DEAD];
+const BY_PEOPLE: &[&str] = &[
+    list::BY_ID_RANGE,
+    list::ENDED,
+    tree::CHILDREN,
+    by_hand::DEAD_BEFORE,
+    by_hand::DEAD_OF_PLUGIN_BEFORE,
+    by_hand::DELETE_DEAD,
+];
 
 /// Every way to ask for attempts.
 fn log_statements() -> Vec<String> {

@@ -1,6 +1,7 @@
 //! [`Db`]: write transactions, one at a time, and read-only connections.
 
 use std::ops::Deref;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -189,7 +190,8 @@ impl Db {
     /// # Errors
     /// When the database cannot be opened.
     pub fn reader(&self) -> Result<Reader, OpenError> {
-        open::another_reader(&self.path).map(Reader)
+        let file = identity(&self.path);
+        Ok(Reader { connection: open::another_reader(&self.path)?, file })
     }
 
     /// How writing goes.
@@ -227,7 +229,18 @@ const LAST_DELAY: Duration = Duration::from_secs(30);
 
 /// A read-only connection.
 #[derive(Debug)]
-pub struct Reader(Connection);
+pub struct Reader {
+    connection: Connection,
+    file: Option<FileId>,
+}
+
+/// Which file it is, whatever its name.
+pub type FileId = (u64, u64);
+
+/// The file that `path` leads to now; `None` when there is none.
+pub fn identity(path: &Path) -> Option<FileId> {
+    std::fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
+}
 
 impl Reader {
     /// Opens the database for reading only; it need not be running.
@@ -235,7 +248,22 @@ impl Reader {
     /// # Errors
     /// When there is no database, or it is not exactly of this program's schema, or it cannot be opened.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
-        open::read_only(path).map(Self)
+        // Before it is opened: one that was replaced meanwhile is then seen to be another.
+        let file = identity(path);
+        Ok(Self { connection: open::read_only(path)?, file })
+    }
+
+    /// The file that it reads.
+    pub fn identity(&self) -> Option<FileId> {
+        self.file
+    }
+
+    /// Another number after each change that others have made.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn version(&self) -> Result<i64, Error> {
+        Ok(self.connection.query_row("PRAGMA data_version", [], |row| row.get(0))?)
     }
 }
 
@@ -243,7 +271,7 @@ impl Deref for Reader {
     type Target = Connection;
 
     fn deref(&self) -> &Connection {
-        &self.0
+        &self.connection
     }
 }
 

@@ -19,7 +19,7 @@ mod sql;
 mod writer;
 
 pub use backup::{BackupError, backup, damage};
-pub use db::{Db, Reader, Tx};
+pub use db::{Db, FileId, Reader, Tx, identity};
 pub use dir::{DirError, StateDir};
 pub use error::Error;
 pub use open::{OpenError, refuse_network};

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::support::{OK, Plugin, Site, find_line, log_lines, wait_until};
 
-const COMMANDS: [&str; 14] = [
+const COMMANDS: &[&str] = &[
     "start",
     "run",
     "check",
@@ -22,6 +22,8 @@ const COMMANDS: [&str; 14] = [
     "init",
     "backup",
     "completions",
+    #[cfg(feature = "monitor")]
+    "monitor",
 ];
 
 /// A daemon's site after one success, one death, and one job that waits for its retry.

@@ -19,6 +19,8 @@ mod init;
 mod limits;
 mod lock;
 mod metrics;
+#[cfg(feature = "monitor")]
+mod monitor;
 mod new_folder;
 mod notify;
 mod pause;

@@ -2,7 +2,6 @@
 
 use std::io::{self, Write};
 use std::os::fd::AsFd;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -14,7 +13,7 @@ use crate::cli::error::CliError;
 use crate::cli::{no_daemon, output};
 use crate::config::Minimal;
 use crate::queue::list::{self, Attempt, LogFilter};
-use crate::state::{Error, Reader};
+use crate::state::{self, Reader};
 
 /// How often the database is asked whether it has changed: soon enough for a reader, and nearly free.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -49,12 +48,12 @@ fn print_new(
     first: &[Attempt],
     json: bool,
 ) -> Result<(), CliError> {
-    let file = identity(path);
+    let file = reader.identity();
     print(first, json)?;
     let mut seen = None;
     loop {
         // Taken before the look: what is committed in between is looked for once more.
-        let version = version(reader)?;
+        let version = reader.version()?;
         if seen != Some(version) {
             seen = Some(version);
             // Numbers begin again when everything has been deleted.
@@ -66,7 +65,7 @@ fn print_new(
                 print(&attempts, json)?;
             }
         }
-        if identity(path) != file {
+        if state::identity(path) != file {
             let path = path.display();
             return Err(CliError::Failed(format!("`{path}` was replaced; nothing more is written to the old one")));
         }
@@ -75,15 +74,6 @@ fn print_new(
         }
         std::thread::sleep(LOOK_EVERY);
     }
-}
-
-/// Another number after each change that others have made.
-fn version(reader: &Reader) -> Result<i64, Error> {
-    Ok(reader.query_row("PRAGMA data_version", [], |row| row.get(0))?)
-}
-
-fn identity(path: &Path) -> Option<(u64, u64)> {
-    std::fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
 }
 
 fn print(attempts: &[Attempt], json: bool) -> io::Result<()> {

@@ -7,7 +7,7 @@ use nix::unistd::{Uid, User};
 use rusqlite::Connection;
 
 use super::find::{self, Prefix, describe};
-use crate::cli::change::change;
+use crate::cli::change::{Changed, Said, change};
 use crate::cli::error::CliError;
 use crate::cli::{open_reader, output};
 use crate::clock::Clock;
@@ -38,9 +38,14 @@ pub(super) fn cancel(args: &Args, config: Option<&Path>) -> Result<ExitCode, Cli
         output::line(&format!("would be cancelled: {}", describe(&job)))?;
         return Ok(ExitCode::SUCCESS);
     }
-    let (prefix, reason) = (args.job.clone(), format!("cancelled by {} with `ductile queue cancel`", user()));
-    let changed = change(config, move |tx: &Tx<'_>| {
-        let job = match cancellable(tx, &prefix) {
+    Ok(cancel_now(args.job.clone(), "ductile queue cancel", config)?.print()?)
+}
+
+/// Ends a queued job as dead; `with` is the command that its reason names.
+pub(in crate::cli) fn cancel_now(job: Prefix, with: &str, config: Option<&Path>) -> Result<Said, CliError> {
+    let reason = format!("cancelled by {} with `{with}`", user());
+    let Changed { outcome, told } = change(config, move |tx: &Tx<'_>| {
+        let job = match cancellable(tx, &job) {
             Ok(job) => job,
             Err(refusal) => return Ok(Err(refusal)),
         };
@@ -48,8 +53,8 @@ pub(super) fn cancel(args: &Args, config: Option<&Path>) -> Result<ExitCode, Cli
         let cancelled = queue::cancel(tx, job.id, &reason, Clock::System.now())?;
         Ok(if cancelled { Ok(job) } else { Err(CliError::Failed(format!("job {} is not queued any more", job.id))) })
     })?;
-    output::line(&format!("cancelled: {}", describe_dead(changed.outcome?)))?;
-    Ok(ExitCode::SUCCESS)
+    let job = outcome?;
+    Ok(told.said(format!("cancelled: {}", describe_dead(job))))
 }
 
 fn describe_dead(mut job: Job) -> String {

@@ -12,7 +12,13 @@ use crate::queue::list;
 
 /// A job's id or the beginning of one: lower case, as ids are stored.
 #[derive(Debug, Clone)]
-pub(super) struct Prefix(String);
+pub(in crate::cli) struct Prefix(String);
+
+impl From<Uuid> for Prefix {
+    fn from(id: Uuid) -> Self {
+        Self(id.to_string())
+    }
+}
 
 /// Shorter ones could mean anything: the beginning of an id is the time at which it was made.
 const SHORTEST: usize = 4;

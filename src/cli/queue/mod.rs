@@ -1,11 +1,11 @@
 //! `ductile queue`: the jobs as a list, and what can be done with one of them.
 
-mod cancel;
-mod find;
+pub(super) mod cancel;
+pub(super) mod find;
 mod purge;
-mod retry;
-mod show;
-mod trace;
+pub(super) mod retry;
+pub(super) mod show;
+pub(super) mod trace;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -131,7 +131,7 @@ fn row(job: Job) -> (Paint, [String; 9]) {
     (paint(job.status), cells)
 }
 
-fn paint(status: Status) -> Paint {
+pub(super) fn paint(status: Status) -> Paint {
     match status {
         Status::Queued => Paint::Plain,
         Status::Running => Paint::Busy,

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use crate::cli::change::changes;
+use crate::cli::change::{Changed, changes};
 use crate::cli::error::CliError;
 use crate::cli::logs::of_plugin;
 use crate::cli::{duration, open_reader, output};
@@ -46,7 +46,7 @@ pub(super) fn purge(args: &Args, config: Option<&Path>) -> Result<ExitCode, CliE
         output::line(&format!("would be deleted: {}{of_plugin}", jobs(count)))?;
         return Ok(ExitCode::SUCCESS);
     }
-    let changed = changes(config, async |db: &Db| {
+    let Changed { outcome: (deleted, of_plugin), told } = changes(config, async |db: &Db| {
         let reader = db.reader()?;
         let mut deleted = 0;
         for piece in Forgotten::find(&reader, before, plugin)?.pieces() {
@@ -54,9 +54,7 @@ pub(super) fn purge(args: &Args, config: Option<&Path>) -> Result<ExitCode, CliE
         }
         Ok((deleted, of_plugin(&reader, plugin)?))
     })?;
-    let (deleted, of_plugin) = changed.outcome;
-    output::line(&format!("deleted: {}{of_plugin}", jobs(deleted)))?;
-    Ok(ExitCode::SUCCESS)
+    Ok(told.said(format!("deleted: {}{of_plugin}", jobs(deleted))).print()?)
 }
 
 fn jobs(count: usize) -> String {

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use rusqlite::Connection;
 
 use super::find::{self, Prefix, describe};
-use crate::cli::change::change;
+use crate::cli::change::{Changed, NO_DAEMON, Said, change};
 use crate::cli::error::CliError;
 use crate::cli::pause::paused;
 use crate::cli::run::runnable;
@@ -39,9 +39,13 @@ pub(super) fn retry(args: &Args, config: Option<&Path>) -> Result<ExitCode, CliE
         output::line(&format!("would be retried, with up to {max_attempts} attempts: {}", describe(&job)))?;
         return Ok(ExitCode::SUCCESS);
     }
-    let prefix = args.job.clone();
-    let changed = change(config, move |tx: &Tx<'_>| {
-        let Retry { job, max_attempts, limits } = match retryable(tx, &prefix) {
+    Ok(retry_now(args.job.clone(), config)?.print()?)
+}
+
+/// Puts a job like a dead one on the queue.
+pub(in crate::cli) fn retry_now(job: Prefix, config: Option<&Path>) -> Result<Said, CliError> {
+    let Changed { outcome, told } = change(config, move |tx: &Tx<'_>| {
+        let Retry { job, max_attempts, limits } = match retryable(tx, &job) {
             Ok(retry) => retry,
             Err(refusal) => return Ok(Err(refusal)),
         };
@@ -49,27 +53,20 @@ pub(super) fn retry(args: &Args, config: Option<&Path>) -> Result<ExitCode, CliE
         let paused = paused(tx, &job.plugin)?;
         Ok(Ok((job, id, enqueued, limits, paused)))
     })?;
-    let (job, id, enqueued, limits, paused) = changed.outcome?;
+    let (job, id, enqueued, limits, paused) = outcome?;
+    let no_daemon = told.daemon.is_none();
     match enqueued {
-        Enqueued::Inserted => output::line(&id.to_string())?,
+        Enqueued::Inserted => {}
         Enqueued::Duplicate(existing) => {
-            output::message("nothing to do: another job with this dedupe key has succeeded meanwhile");
-            output::line(&existing.to_string())?;
-            return Ok(ExitCode::SUCCESS);
+            let note = "nothing to do: another job with this dedupe key has succeeded meanwhile";
+            return Ok(told.said(existing.to_string()).note(note));
         }
         Enqueued::QueueFull => return Err(CliError::queue_full(limits)),
     }
-    output::message(format_args!(
-        "job {} stays dead; the new one does the same: {} {}",
-        job.id, job.plugin, job.command
-    ));
-    if let Some(paused) = paused {
-        output::message(format_args!("it waits: {paused}"));
-    }
-    if changed.daemon.is_none() {
-        output::message("no daemon is running: the job waits on the queue until `ductile start`");
-    }
-    Ok(ExitCode::SUCCESS)
+    let same = format!("job {} stays dead; the new one does the same: {} {}", job.id, job.plugin, job.command);
+    let waits = paused.map(|paused| format!("it waits: {paused}"));
+    let unseen = no_daemon.then(|| NO_DAEMON.to_owned());
+    Ok(waits.into_iter().chain(unseen).fold(told.said(id.to_string()).note(same), Said::note))
 }
 
 /// A dead job whose plugin would take it again.

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 use serde_json::value::RawValue;
+use uuid::Uuid;
 
 use super::find::{self, Found, Prefix};
 use crate::cli::error::CliError;
@@ -13,6 +14,7 @@ use crate::cli::logs::{Detail, write_attempt};
 use crate::cli::{open_reader, output};
 use crate::queue::list::{self, Attempt};
 use crate::queue::{Job, Status};
+use crate::state::Reader;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -30,6 +32,16 @@ pub(super) struct Args {
     json: bool,
 }
 
+/// All that is known of one job.
+pub(in crate::cli) struct Known {
+    /// `None` when it was deleted and has left attempts in the log.
+    pub(in crate::cli) job: Option<Job>,
+    id: Uuid,
+    payload: Option<String>,
+    attempts: Vec<Attempt>,
+    children: u64,
+}
+
 #[derive(Serialize)]
 struct Shown<'a> {
     /// `null` for a job that was deleted and has left attempts in the log.
@@ -42,43 +54,54 @@ struct Shown<'a> {
 
 pub(super) fn show(args: &Args, config: Option<&Path>) -> Result<ExitCode, CliError> {
     let (_, reader) = open_reader(config)?;
+    let known = read(&reader, &args.job)?;
+    if !args.json {
+        write(&mut io::stdout().lock(), &known, output::colours())?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let Known { job, payload, attempts, children, .. } = &known;
+    // Text that is no JSON was written by hand; it is shown as a string.
+    let raw = payload
+        .as_ref()
+        .map(|text| RawValue::from_string(text.clone()).or_else(|_| serde_json::value::to_raw_value(text)));
+    let raw = raw.transpose().map_err(io::Error::from)?;
+    output::json(&Shown { job: job.as_ref(), payload: raw.as_deref(), attempts, children: *children })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Everything of the one job that is meant, of the same moment.
+pub(in crate::cli) fn read(reader: &Reader, job: &Prefix) -> Result<Known, CliError> {
     let snapshot = reader.unchecked_transaction().map_err(crate::state::Error::from)?;
-    let (job, id) = match find::job_or_attempts(&snapshot, &args.job)? {
+    let (job, id) = match find::job_or_attempts(&snapshot, job)? {
         Found::Job(job) => (Some(*job), None),
         Found::Attempts(id) => (None, Some(id)),
     };
     let id = job.as_ref().map_or_else(|| id.expect("one of both was found"), |job| job.id);
     let payload = job.as_ref().map(|job| list::payload(&snapshot, job)).transpose()?.flatten();
     let (attempts, children) = (list::attempts(&snapshot, id)?, list::children(&snapshot, id)?);
-    if args.json {
-        // Text that is no JSON was written by hand; it is shown as a string.
-        let raw =
-            payload.map(|text| RawValue::from_string(text.clone()).or_else(|_| serde_json::value::to_raw_value(&text)));
-        let raw = raw.transpose().map_err(io::Error::from)?;
-        let shown = Shown { job: job.as_ref(), payload: raw.as_deref(), attempts: &attempts, children };
-        output::json(&shown)?;
-        return Ok(ExitCode::SUCCESS);
+    Ok(Known { job, id, payload, attempts, children })
+}
+
+/// All of it for people.
+pub(in crate::cli) fn write(out: &mut impl Write, known: &Known, colours: bool) -> io::Result<()> {
+    match &known.job {
+        Some(job) => write_job(out, job, known.children, colours)?,
+        None => writeln!(out, "job         {}, which was deleted; this is what the log still knows", known.id)?,
     }
-    let mut out = io::stdout().lock();
-    match &job {
-        Some(job) => write_job(&mut out, job, children)?,
-        None => writeln!(out, "job         {id}, which was deleted; this is what the log still knows")?,
-    }
-    for attempt in &attempts {
+    for attempt in &known.attempts {
         writeln!(out)?;
-        write_attempt(&mut out, attempt, Detail::All)?;
+        write_attempt(out, attempt, Detail::All, colours)?;
     }
-    if let Some(payload) = payload {
+    if let Some(payload) = &known.payload {
         writeln!(out, "\npayload")?;
-        for line in output::printable(&output::indented_json(&payload)).lines() {
+        for line in output::printable(&output::indented_json(payload)).lines() {
             writeln!(out, "    {line}")?;
         }
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
-fn write_job(out: &mut impl Write, job: &Job, children: u64) -> io::Result<()> {
-    let colours = output::colours();
+fn write_job(out: &mut impl Write, job: &Job, children: u64, colours: bool) -> io::Result<()> {
     let status = job.status.to_string();
     let mut line = |label: &str, value: &str| writeln!(out, "{label:10}  {value}");
     line("job", &job.id.to_string())?;

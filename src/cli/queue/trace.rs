@@ -62,11 +62,8 @@ struct TracedJob {
 pub(super) fn trace(args: &Args, config: Option<&Path>) -> Result<ExitCode, CliError> {
     let (_, reader) = open_reader(config)?;
     let asked = find::job(&reader, &args.job)?;
-    let id = asked.id;
-    let tree = tree::tree(&reader, asked, args.limit as usize)?;
-    let now = Clock::System.now();
-    let jobs = tree.nodes.into_iter().map(|node| traced(&reader, node, now)).collect::<Result<Vec<_>, _>>()?;
-    let traced = Traced { pruned_root: tree.pruned_root, cut: tree.cut, jobs };
+    let (id, now) = (asked.id, Clock::System.now());
+    let traced = read(&reader, asked, args.limit, now)?;
     if args.json {
         output::json(&traced)?;
         return Ok(ExitCode::SUCCESS);
@@ -81,6 +78,28 @@ pub(super) fn trace(args: &Args, config: Option<&Path>) -> Result<ExitCode, CliE
         output::message(format_args!("there are more than {} jobs; `--limit` shows more of them", args.limit));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn read(reader: &Reader, asked: Job, limit: u32, now: Timestamp) -> Result<Traced, CliError> {
+    let tree = tree::tree(reader, asked, limit as usize)?;
+    let jobs = tree.nodes.into_iter().map(|node| traced(reader, node, now)).collect::<Result<Vec<_>, _>>()?;
+    Ok(Traced { pruned_root: tree.pruned_root, cut: tree.cut, jobs })
+}
+
+/// The tree that a job is in, a line for each job, with the columns that fit a small screen.
+#[cfg(feature = "monitor")]
+pub(in crate::cli) fn lines(reader: &Reader, asked: Job, limit: u32) -> Result<Vec<String>, CliError> {
+    let (id, now) = (asked.id, Clock::System.now());
+    let traced = read(reader, asked, limit, now)?;
+    let rows = traced.jobs.iter().map(|traced| {
+        let [job, status, _, _, _, took, _, event, id, _] = row(traced, now, id).1;
+        // To the millisecond of its making.
+        (Paint::Plain, [job, status, took, event, id.chars().take(13).collect()])
+    });
+    let table = output::table_lines(["  JOB", "STATUS", "TOOK", "EVENT", "ID"], rows);
+    let pruned = traced.pruned_root.map(|root| format!("  job {root}, which caused these, was deleted"));
+    let cut = traced.cut.then(|| format!("  there are more than {limit} jobs: `ductile queue trace {id}`"));
+    Ok(pruned.into_iter().chain(table.into_iter().map(|(_, line)| line)).chain(cut).collect())
 }
 
 #[derive(Deserialize)]

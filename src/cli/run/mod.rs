@@ -1,6 +1,8 @@
 //! `ductile run`: one job by hand, through the daemon when there is one.
 
 mod job;
+#[cfg(feature = "monitor")]
+pub(super) mod later;
 mod report;
 
 use std::convert::Infallible;
@@ -15,7 +17,7 @@ use serde_json::value::RawValue;
 use tokio::sync::{Notify, watch};
 use uuid::Uuid;
 
-use super::change::{attach, daemon};
+use super::change::{NO_DAEMON, attach, daemon};
 use super::error::CliError;
 use super::pause::paused;
 use super::{output, runtime};
@@ -29,7 +31,7 @@ use crate::queue::list::{self, Attempt};
 use crate::queue::{Job, Limits};
 use crate::scheduler;
 use crate::state::lock::{self, Holder, Role};
-use crate::state::{Reader, StateDir, publish};
+use crate::state::{Db, Reader, StateDir, publish};
 pub(super) use job::runnable;
 use job::{enqueue, new_job, payload};
 use report::{Next, report, report_duplicate};
@@ -101,18 +103,11 @@ async fn with_daemon(
     minimal: &Minimal,
     signals: &mut Signals,
 ) -> Result<ExitCode, CliError> {
-    let (db, reader, service) = attach(holder, &minimal.state_path).await?;
-    let Some((dedupe_ttl, max_queue_depth)) = service.limits else {
-        return Err(CliError::Failed(format!("the daemon (PID {}) has published no limits", holder.pid)));
+    let (db, reader, _) = attach(holder, &minimal.state_path).await?;
+    let id = match submit(args, payload, &db, &reader).await? {
+        Submitted::New(id) => id,
+        Submitted::Duplicate(existing) => return report_duplicate(args, &reader, existing),
     };
-    let limits = Limits { dedupe_ttl, max_queue_depth };
-    let known = publish::all_plugins(&reader)?;
-    let max_attempts = runnable(&args.plugin, args.command, &known)?;
-    let job = new_job(args, payload, max_attempts);
-    let id = job.id;
-    if let Some(existing) = enqueue(&db, job, limits, true).await? {
-        return report_duplicate(args, &reader, existing);
-    }
     holder
         .wake()
         .map_err(|error| CliError::Failed(format!("job {id} is queued, but the daemon was not woken: {error}")))?;
@@ -133,6 +128,25 @@ async fn with_daemon(
             Ok(ExitCode::FAILURE)
         }
     }
+}
+
+/// What came of a job that was to be put on the queue.
+enum Submitted {
+    New(Uuid),
+    /// Nothing was done, in favour of this one.
+    Duplicate(Uuid),
+}
+
+/// Puts the job on a queue, by what its daemon has published.
+async fn submit(args: &Args, payload: Option<Box<RawValue>>, db: &Db, reader: &Reader) -> Result<Submitted, CliError> {
+    let Some((dedupe_ttl, max_queue_depth)) = publish::service(reader)?.limits else {
+        return Err(CliError::Failed("`ductile start` has not run yet with this database".to_owned()));
+    };
+    let limits = Limits { dedupe_ttl, max_queue_depth };
+    let max_attempts = runnable(&args.plugin, args.command, &publish::all_plugins(reader)?)?;
+    let job = new_job(args, payload, max_attempts);
+    let id = job.id;
+    Ok(enqueue(db, job, limits, true).await?.map_or(Submitted::New(id), Submitted::Duplicate))
 }
 
 /// Right here, holding the lock.
@@ -167,7 +181,7 @@ async fn alone(
     }
     if args.detach {
         output::line(&id.to_string())?;
-        output::message("no daemon is running: the job waits on the queue until `ductile start`");
+        output::message(NO_DAEMON);
         owned.db.close().await;
         return Ok(ExitCode::SUCCESS);
     }

@@ -50,7 +50,7 @@ pub(super) fn report(args: &Args, job: &Job, attempts: &[Attempt], next: Next) -
     } else {
         let mut out = io::stdout().lock();
         for attempt in attempts {
-            logs::write_attempt(&mut out, attempt, Detail::Short)?;
+            logs::write_attempt(&mut out, attempt, Detail::Short, output::colours())?;
         }
     }
     match job.status {

@@ -21,7 +21,7 @@ use crate::state::{Error, Reader, StateDir, plugin_state, publish};
 
 /// What a plugin's `health` has said.
 #[derive(Debug, Clone, Serialize)]
-pub(super) struct Health {
+pub(in crate::cli) struct Health {
     pub(super) ok: bool,
     pub(super) error: Option<String>,
     pub(super) duration_ms: u64,

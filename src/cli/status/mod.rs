@@ -1,7 +1,7 @@
 //! `ductile status`.
 
 mod health;
-mod print;
+pub(super) mod print;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -18,7 +18,7 @@ use crate::queue::list::{self, Counts, Filter};
 use crate::queue::{self, Job, JobLogStatus, Pauses, Stats};
 use crate::scheduler::{self, BreakerState, Unhealthy};
 use crate::state::Reader;
-use crate::state::lock::{self, Role};
+use crate::state::lock::{self, Holder, Role};
 use crate::state::publish::{self, Published, Service};
 use health::Health;
 
@@ -43,54 +43,57 @@ pub(super) struct Args {
     json: bool,
 }
 
-#[derive(Serialize)]
-struct Status {
+#[derive(Debug, Serialize)]
+pub(super) struct Status {
+    /// When this was so.
+    #[serde(skip)]
+    pub(super) at: Timestamp,
     /// Whether a daemon runs with this state dir now.
-    running: bool,
+    pub(super) running: bool,
     /// The process that holds the state dir, a daemon or a `ductile run`.
-    holder_pid: Option<i32>,
-    service: Service,
-    state_path: String,
-    queue: Queue,
-    plugins: Vec<PluginStatus>,
+    pub(super) holder_pid: Option<i32>,
+    pub(super) service: Service,
+    pub(super) state_path: String,
+    pub(super) queue: Queue,
+    pub(super) plugins: Vec<PluginStatus>,
 }
 
-#[derive(Serialize)]
-struct Queue {
+#[derive(Debug, Serialize)]
+pub(super) struct Queue {
     #[serde(flatten)]
-    counts: Counts,
-    paused_since: Option<Timestamp>,
+    pub(super) counts: Counts,
+    pub(super) paused_since: Option<Timestamp>,
     /// When the first of the jobs that wait for nothing but their turn was enqueued.
-    oldest_waits_since: Option<Timestamp>,
-    running_job: Option<Job>,
+    pub(super) oldest_waits_since: Option<Timestamp>,
+    pub(super) running_job: Option<Job>,
 }
 
-#[derive(Serialize)]
-struct PluginStatus {
+#[derive(Debug, Serialize)]
+pub(super) struct PluginStatus {
     #[serde(flatten)]
-    published: Published,
-    paused_since: Option<Timestamp>,
+    pub(super) published: Published,
+    pub(super) paused_since: Option<Timestamp>,
     /// Its `init` waits, and until it has run its other jobs do.
-    init_pending: bool,
+    pub(super) init_pending: bool,
     /// Set when its `init` has failed.
-    unhealthy: Option<Unhealthy>,
-    last_run_at: Option<Timestamp>,
-    last_status: Option<String>,
-    last_error: Option<String>,
-    next_run: Option<Timestamp>,
-    breaker: Breaker,
-    last_24h: Option<Stats>,
+    pub(super) unhealthy: Option<Unhealthy>,
+    pub(super) last_run_at: Option<Timestamp>,
+    pub(super) last_status: Option<String>,
+    pub(super) last_error: Option<String>,
+    pub(super) next_run: Option<Timestamp>,
+    pub(super) breaker: Breaker,
+    pub(super) last_24h: Option<Stats>,
     /// Only when it was asked for, and the plugin declares `health`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    health: Option<Health>,
+    pub(super) health: Option<Health>,
 }
 
-#[derive(Serialize)]
-struct Breaker {
-    state: BreakerState,
+#[derive(Debug, Serialize)]
+pub(super) struct Breaker {
+    pub(super) state: BreakerState,
     /// Polls in a row that ended dead.
-    failures: u32,
-    opened_at: Option<Timestamp>,
+    pub(super) failures: u32,
+    pub(super) opened_at: Option<Timestamp>,
 }
 
 pub(super) fn status(args: Args, config: Option<&Path>) -> Result<ExitCode, CliError> {
@@ -100,21 +103,10 @@ pub(super) fn status(args: Args, config: Option<&Path>) -> Result<ExitCode, CliE
     let published = published(&reader, only)?;
     let mut health = if args.health { health::ask(config, &reader, only)? } else { BTreeMap::new() };
     let well = health.values().all(|health| health.ok);
-    let pauses = queue::pauses(&reader)?;
-    let inits: BTreeSet<_> = queue::queued_inits(&reader)?.into_iter().map(|init| init.plugin).collect();
-    let plugins = published.into_iter().map(|plugin| {
-        let health = health.remove(&plugin.name);
-        let init_pending = inits.contains(&plugin.name);
-        plugin_status(&reader, plugin, &pauses, init_pending, health)
-    });
-    let status = Status {
-        running: holder.is_some_and(|holder| holder.role == Role::Start),
-        holder_pid: holder.map(|holder| holder.pid),
-        service: publish::service(&reader)?,
-        state_path: minimal.state_path.display().to_string(),
-        plugins: plugins.collect::<Result<_, _>>()?,
-        queue: queue(&reader, &pauses)?,
-    };
+    let mut status = Status::read(&reader, &minimal.state_path, holder, published, Some(LATELY))?;
+    for plugin in &mut status.plugins {
+        plugin.health = health.remove(&plugin.published.name);
+    }
     match only {
         _ if args.json => output::json(&status)?,
         Some(_) => print::plugin(&status, args.health)?,
@@ -131,12 +123,41 @@ fn published(reader: &Reader, only: Option<&str>) -> Result<Vec<Published>, CliE
     }
 }
 
+impl Status {
+    /// Of these plugins, with their numbers of the time since `lately` ago.
+    pub(super) fn read(
+        reader: &Reader,
+        state_path: &Path,
+        holder: Option<Holder>,
+        published: Vec<Published>,
+        lately: Option<Duration>,
+    ) -> Result<Self, CliError> {
+        let at = Clock::System.now();
+        let since = lately.map(|lately| at.before(lately));
+        let pauses = queue::pauses(reader)?;
+        let inits: BTreeSet<_> = queue::queued_inits(reader)?.into_iter().map(|init| init.plugin).collect();
+        let plugins = published.into_iter().map(|plugin| {
+            let init_pending = inits.contains(&plugin.name);
+            plugin_status(reader, plugin, &pauses, init_pending, since)
+        });
+        Ok(Self {
+            at,
+            running: holder.is_some_and(|holder| holder.role == Role::Start),
+            holder_pid: holder.map(|holder| holder.pid),
+            service: publish::service(reader)?,
+            state_path: state_path.display().to_string(),
+            plugins: plugins.collect::<Result<_, _>>()?,
+            queue: queue(reader, &pauses)?,
+        })
+    }
+}
+
 fn plugin_status(
     reader: &Reader,
     published: Published,
     pauses: &Pauses,
     init_pending: bool,
-    health: Option<Health>,
+    since: Option<Timestamp>,
 ) -> Result<PluginStatus, CliError> {
     let name = &published.name;
     let last = list::log(reader, Some(name), false, 1)?.pop();
@@ -150,8 +171,8 @@ fn plugin_status(
         last_status: last.as_ref().map(|last| last.status.to_string()),
         last_error: last.filter(|last| last.status != JobLogStatus::Succeeded).and_then(|last| last.error),
         breaker: Breaker { state: breaker.state(), failures: breaker.failures, opened_at: breaker.opened_at },
-        last_24h: queue::stats(reader, name, Clock::System.now().before(LATELY))?,
-        health,
+        last_24h: since.map(|since| queue::stats(reader, name, since)).transpose()?.flatten(),
+        health: None,
         published,
     })
 }

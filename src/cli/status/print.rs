@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use super::{PluginStatus, Queue, Status};
 use crate::cli::output;
-use crate::clock::{Clock, Timestamp};
+use crate::clock::Timestamp;
 use crate::queue::Stats;
 use crate::scheduler::BreakerState;
 
@@ -12,7 +12,7 @@ use crate::scheduler::BreakerState;
 pub(super) fn all(status: &Status, health: bool) -> io::Result<()> {
     let mut out = io::stdout().lock();
     service(&mut out, status)?;
-    queue(&mut out, &status.queue)?;
+    queue(&mut out, &status.queue, status.at)?;
     if status.plugins.is_empty() {
         writeln!(out, "\nno plugins: `ductile start` has not run yet with any configured")?;
         return Ok(());
@@ -23,7 +23,7 @@ pub(super) fn all(status: &Status, health: bool) -> io::Result<()> {
     let head = head.into_iter().chain(health.then_some("HEALTH")).chain(["REASON"]);
     let rows = status.plugins.iter().map(|plugin| {
         let health = health.then(|| health_text(plugin));
-        row(plugin).into_iter().chain(health).chain([reason(plugin)]).collect::<Vec<_>>()
+        row(plugin, status.at).into_iter().chain(health).chain([reason(plugin)]).collect::<Vec<_>>()
     });
     output::table(head.collect::<Vec<_>>(), rows)
 }
@@ -32,7 +32,7 @@ pub(super) fn all(status: &Status, health: bool) -> io::Result<()> {
 pub(super) fn plugin(status: &Status, health: bool) -> io::Result<()> {
     let mut out = io::stdout().lock();
     for plugin in &status.plugins {
-        let [name, state, every, last_run, result, next_run, breaker, rate, durations] = row(plugin);
+        let [name, state, every, last_run, result, next_run, breaker, rate, durations] = row(plugin, status.at);
         let published = &plugin.published;
         let mut lines = vec![
             ("plugin", name),
@@ -65,7 +65,7 @@ fn service(out: &mut impl Write, status: &Status) -> io::Result<()> {
         (Some(pid), true) => {
             let (version, since) = (service.version.as_deref().unwrap_or("?"), service.started_at);
             let name = service.name.as_deref().unwrap_or("ductile");
-            let up = since.map_or_else(dash, ago);
+            let up = since.map_or_else(dash, |since| age(since, status.at));
             writeln!(out, "service   {name}, ductile {version}, running as PID {pid} for {up}")?;
         }
         (Some(pid), false) => writeln!(out, "service   no daemon; `ductile run` (PID {pid}) holds the state dir")?,
@@ -91,10 +91,10 @@ fn service(out: &mut impl Write, status: &Status) -> io::Result<()> {
     writeln!(out, "state     {}", status.state_path)
 }
 
-fn queue(out: &mut impl Write, queue: &Queue) -> io::Result<()> {
+fn queue(out: &mut impl Write, queue: &Queue, now: Timestamp) -> io::Result<()> {
     let counts = queue.counts;
     let oldest =
-        queue.oldest_waits_since.map_or_else(String::new, |since| format!("; the first waits for {}", ago(since)));
+        queue.oldest_waits_since.map_or_else(String::new, |since| format!("; the first waits for {}", age(since, now)));
     writeln!(
         out,
         "queue     {} queued ({} waiting for a retry), {} running, {} dead{oldest}",
@@ -104,13 +104,13 @@ fn queue(out: &mut impl Write, queue: &Queue) -> io::Result<()> {
         writeln!(out, "paused    since {}; `ductile resume` goes on", output::local(since))?;
     }
     if let Some(job) = &queue.running_job {
-        let since = job.started_at.map_or_else(dash, ago);
+        let since = job.started_at.map_or_else(dash, |since| age(since, now));
         writeln!(out, "running   {} {}, job {}, for {since}", job.plugin, job.command, job.id)?;
     }
     Ok(())
 }
 
-fn row(plugin: &PluginStatus) -> [String; 9] {
+fn row(plugin: &PluginStatus, now: Timestamp) -> [String; 9] {
     let published = &plugin.published;
     [
         published.name.clone(),
@@ -119,7 +119,7 @@ fn row(plugin: &PluginStatus) -> [String; 9] {
         output::local_or_dash(plugin.last_run_at),
         plugin.last_status.clone().unwrap_or_else(dash),
         output::local_or_dash(plugin.next_run),
-        breaker(plugin),
+        breaker(plugin, now),
         plugin.last_24h.map_or_else(dash, rate),
         plugin.last_24h.map_or_else(dash, |stats| {
             format!("{}/{}", output::duration(stats.p50_ms), output::duration(stats.p95_ms))
@@ -127,7 +127,8 @@ fn row(plugin: &PluginStatus) -> [String; 9] {
     ]
 }
 
-fn state(plugin: &PluginStatus) -> &'static str {
+/// What it can be asked for, in a word or two.
+pub(in crate::cli) fn state(plugin: &PluginStatus) -> &'static str {
     match (plugin.published.enabled, plugin.published.loaded) {
         (false, _) => "disabled",
         (true, false) => "not loaded",
@@ -138,11 +139,12 @@ fn state(plugin: &PluginStatus) -> &'static str {
     }
 }
 
-fn breaker(plugin: &PluginStatus) -> String {
+/// Its circuit breaker, in a few words.
+pub(in crate::cli) fn breaker(plugin: &PluginStatus, now: Timestamp) -> String {
     match (plugin.breaker.state, plugin.breaker.opened_at) {
         (BreakerState::Closed, _) if plugin.published.schedule_every_ms.is_none() => dash(),
         (BreakerState::Closed, _) | (_, None) => "closed".to_owned(),
-        (BreakerState::Open, Some(since)) => format!("open for {}", ago(since)),
+        (BreakerState::Open, Some(since)) => format!("open for {}", age(since, now)),
         (BreakerState::HalfOpen, Some(_)) => "half open".to_owned(),
     }
 }
@@ -153,7 +155,7 @@ fn rate(stats: Stats) -> String {
 }
 
 /// Why it is not as it should be: the first of what keeps it from running, its init, its last attempt.
-fn reason(plugin: &PluginStatus) -> String {
+pub(in crate::cli) fn reason(plugin: &PluginStatus) -> String {
     let load = plugin.published.error.as_ref().filter(|_| plugin.published.enabled);
     let init = plugin.unhealthy.as_ref().map(|unhealthy| format!("init failed: {}", unhealthy.error));
     let reason = load.or(init.as_ref()).or(plugin.last_error.as_ref());
@@ -170,8 +172,9 @@ fn health_text(plugin: &PluginStatus) -> String {
     }
 }
 
-fn ago(since: Timestamp) -> String {
-    output::duration(Clock::System.now().since(since).as_millis() as u64)
+/// How long it has been so.
+pub(in crate::cli) fn age(since: Timestamp, now: Timestamp) -> String {
+    output::duration(now.since(since).as_millis() as u64)
 }
 
 fn dash() -> String {
