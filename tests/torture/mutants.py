@@ -26,7 +26,7 @@ POWER = ["cargo", "test", "--quiet", "--features", "fault-injection", "--test", 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=1, help="of each seed")
-    parser.add_argument("--seeds", type=int, default=3, help="at most so many are tried")
+    parser.add_argument("--seeds", type=int, default=5, help="at most so many are tried")
     parser.add_argument("mutants", nargs="*", metavar="MUTANT", help=f"of {', '.join(MUTANTS)}; default: all")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:

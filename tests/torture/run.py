@@ -46,18 +46,19 @@ ROUTES = [
     ("optional", "x", "gamma"), ("fragile", "y", "alpha"), ("alpha", "cycle", "alpha"),
 ]  # fmt: skip
 
-# Crash points that a daemon comes to; those of clients are walked by tests/it/crash_walk.rs.
-DAEMON_POINTS = [
-    f"{step}.{side}"
-    for step in ("recovery", "start", "tick", "webhook", "claim", "settle", "reload", "stop")
-    for side in ("uncommitted", "committed")
-] + ["spawn.before", "spawn.after", "group.before_kill", "group.killed", "response.before_read", "response.read"]
+# Crash points that a daemon comes to: once in a while, and with every job. Most is at stake between a job's end and the next.
+SELDOM = [f"{step}.{side}" for step in ("recovery", "start", "tick", "reload", "stop") for side in ("uncommitted", "committed")]
+OFTEN = {
+    "settle.committed": 8, "settle.uncommitted": 3, "claim.uncommitted": 1, "claim.committed": 2, "webhook.uncommitted": 1,
+    "webhook.committed": 2, "spawn.before": 1, "spawn.after": 1, "group.before_kill": 1, "group.killed": 1,
+    "response.before_read": 1, "response.read": 1,
+}  # fmt: skip
 CLIENT_POINTS = ["enqueue.uncommitted", "enqueue.committed"]
 
 STEPS = {
     "webhook": 30, "burst": 16, "detach": 14, "run": 4, "cancel": 4, "retry": 5, "reset": 2, "pause": 4, "resume": 5,
     "pause_all": 1.5, "resume_all": 6, "reload": 4, "reload_invalid": 2, "hangup": 1, "fragile": 3, "stop_cont": 3, "clock": 4,
-    "fill": 2, "meddle": 4, "forged": 2, "look": 2, "spin": 0.3,
+    "fill": 2, "meddle": 4, "forged": 2, "look": 2, "spin": 1,
 }  # fmt: skip
 # No more jobs are made while so many wait.
 DEEP = 60
@@ -284,12 +285,13 @@ class Torture:
         if how == "killed" or self.daemon.poll() is None:
             self.daemon.kill()
         code = self.daemon.wait()
-        self.note("end", how=how, code=code, full=self.full_steps > 0)
+        self.note("end", how=how, code=code)
         self.daemon = self.port = None
 
     def stop(self):
         """SIGTERM, and all the time that it may need."""
         self.make_room()
+        self.note("terminating")
         self.daemon.terminate()
         try:
             self.daemon.wait(PATIENCE)
@@ -562,10 +564,14 @@ class Torture:
     def live(self):
         """One life of the daemon: what happens in it is drawn before it begins."""
         draw = random.Random(f"{self.seed}/{self.life + 1}")
-        end = draw.choices(["kill", "point", "stop", "stop and kill"], [35, 35, 25, 5])[0]
-        point = (draw.choice(DAEMON_POINTS), draw.choice([0, 0, 1, 2, 3, 5, 10, 20])) if end == "point" else None
+        end = draw.choices(["kill", "seldom", "often", "stop", "stop and kill"], [30, 10, 35, 20, 5])[0]
+        point = None
+        if end == "seldom":
+            point = (draw.choice(SELDOM), draw.choice([0, 0, 1]))
+        elif end == "often":
+            point = (draw.choices(list(OFTEN), list(OFTEN.values()))[0], draw.randrange(12))
         steps = []
-        for _ in range(draw.randrange(5, 70)):
+        for _ in range(draw.randrange(5, 50)):
             name = draw.choices(list(STEPS), list(STEPS.values()))[0]
             steps.append((draw.choice([0, 0.01, 0.05, 0.1, 0.2]), name, draw.random()))
         room_first, alone = draw.random() < 0.7, draw.random()
@@ -597,13 +603,14 @@ class Torture:
 
     def finish(self, end, draw):
         if self.daemon.poll() is not None:
-            return self.ended("crashed" if end == "point" else "died")
-        if end == "point" and draw.random() < 0.5:
+            return self.ended("crashed")
+        if end == "seldom" and draw.random() < 0.5:
             end = "stop and kill"
         if end == "stop":
             return self.stop()
         if end == "stop and kill":
             self.make_room()
+            self.note("terminating")
             self.daemon.terminate()
             time.sleep(draw.choice([0, 0.02, 0.1, 0.5]))
         return self.ended("killed")
@@ -664,12 +671,12 @@ class Torture:
             self.clean_up()
 
     def print_actions(self):
-        """What was done, in order; with --keep it is all in the folder."""
+        """What was done, a life a line; with --keep it is all in the folder."""
         with open(self.path("actions")) as file:
             lines = [json.loads(line) for line in file]
-        for line in lines:
-            if line["act"] in ("start", "end", "step"):
-                print(f"  {line['life']} {line['act']} {line.get('step') or line.get('how') or line.get('point')}")
+        for life in range(1, self.life + 1):
+            acts = [line for line in lines if line["life"] == life and line["act"] in ("start", "step", "end")]
+            print(f"  {life}:", *(line.get("step") or line.get("how") or f"start {line['point'] or ''}" for line in acts))
 
     def clean_up(self):
         for process in [self.daemon, *(entry[0] for entry in self.clients)]:
