@@ -10,6 +10,7 @@ which needs root. Exit code 0 when all were caught.
 
 import argparse
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -74,8 +75,10 @@ def lost_by_power_cuts(source):
     if "SKIPPED" in ran.stdout:
         print(f"no_fsync: SKIPPED, no power cuts here:\n{ran.stdout}", flush=True)
         return True
-    failed = [line for line in ran.stdout.splitlines() if line.startswith("test ") and "FAILED" in line]
-    print(f"no_fsync: {'caught by ' + '; '.join(failed) if failed else 'SURVIVED the power cuts'}", flush=True)
+    failed = re.findall(r"^---- (\S+) stdout ----$", ran.stdout, re.MULTILINE)
+    if ran.returncode != 0 and not failed:
+        sys.exit(f"no_fsync: the tests could not be run:\n{ran.stdout}")
+    print(f"no_fsync: {'caught by ' + ', '.join(failed) if failed else 'SURVIVED the power cuts'}", flush=True)
     return bool(failed)
 
 

@@ -416,7 +416,7 @@ class Torture:
         arguments = ["run", plugin, *how]
         poll, key, point = draw.random() < 0.2, draw.random() < 0.1, draw.random() < 0.05
         point = (draw.choice(CLIENT_POINTS), 0) if point else None
-        if self.deep():
+        if self.deep() and not payload:
             return
         n = None
         if payload or not poll:
