@@ -8,6 +8,7 @@ line. The rest it takes from FOLDER/journal, to which the plugins wrote, the log
 the last orderly stop. Exit code 0 when all is as it has to be, 1 otherwise.
 """
 
+import bisect
 import collections
 import glob
 import json
@@ -19,7 +20,7 @@ import time
 import uuid
 
 # Whoever is dead for one of these has not been run to its end on purpose.
-CANCELLED = re.compile(r"cancelled by .* with `ductile queue cancel`|plugin `\w+` is (disabled|not configured any more)|another init, or none, ")
+CANCELLED = re.compile(r"cancelled by .* with `ductile queue cancel`|plugin `\w+` is disabled|another init, or none, ")
 HOPS = re.compile(r"more than 32 hops ")
 NO_ROOM = re.compile(r"its \d+ routed jobs do not fit on the queue")
 # Of each kind of finding so many are shown.
@@ -181,7 +182,7 @@ def dead_for_a_reason(checker, job, runs, end):
         allowed = any(line["job"] == job["id"] for line in checker.did("client", kind="cancel"))
     elif CANCELLED.match(reason):
         disabled = any(job["plugin"] in config["disabled"] for config in checker.configs.values())
-        allowed = job["command"] == "init" or disabled
+        allowed = disabled if "disabled" in reason else job["command"] == "init"
     elif HOPS.match(reason):
         allowed = job["hops"] > 32
     else:
@@ -192,6 +193,24 @@ def dead_for_a_reason(checker, job, runs, end):
             allowed = allowed and "timed out" in reason
     if not allowed:
         checker.complain("dead without a reason", f"{text(job)}: {end}")
+
+
+def duplicates_are_found(checker):
+    """No delivery is taken whose key had succeeded before it was sent, unless the clock was moved meanwhile."""
+    starts = [line["at"] for line in checker.journal if "start" in line]
+    steps = [line["at"] for line in checker.did("clock")]
+    done = collections.defaultdict(list)
+    for job in checker.jobs.values():
+        end = checker.last_end(job["id"])
+        if job["dedupe_key"] and job["status"] == "succeeded" and end:
+            # Whoever begins next does so after the commit of this success.
+            next_start = bisect.bisect(starts, end["at"])
+            if next_start < len(starts):
+                done[job["plugin"], job["command"], job["dedupe_key"]].append((end["at"], starts[next_start], job["id"]))
+    for line in checker.did("accepted", how="webhook"):
+        for ended, settled, older in done[line["plugin"], "handle", line["key"]]:
+            if older != line["job"] and settled < line["sent"] and bisect.bisect(steps, ended) == bisect.bisect(steps, line["at"]):
+                checker.complain("duplicate", f"{line} although {older} had succeeded")
 
 
 def one_at_a_time(checker):
@@ -521,6 +540,7 @@ CHECKS = [
     sound_database,
     lives_end_as_meant,
     acknowledged_is_done,
+    duplicates_are_found,
     one_at_a_time,
     first_in_first_out,
     attempts_are_charged,
