@@ -12,6 +12,7 @@ import argparse
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -30,6 +31,7 @@ def main():
     parser.add_argument("--seeds", type=int, default=5, help="at most so many are tried")
     parser.add_argument("mutants", nargs="*", metavar="MUTANT", help=f"of {', '.join(MUTANTS)}; default: all")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
         source = os.path.join(folder, "source")
         os.mkdir(source)
@@ -59,13 +61,20 @@ def tortured(mutant, binary, options):
     for seed in range(1, options.seeds + 1):
         began = time.monotonic()
         command = [os.path.join(HERE, "run.py"), "--seed", str(seed), "--minutes", str(options.minutes), "--binary", binary]
-        ran = subprocess.run(command, stdout=subprocess.PIPE, text=True)
-        found = [line.removeprefix("VIOLATED ") for line in ran.stdout.splitlines() if line.startswith("VIOLATED ")]
+        ran = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        try:
+            said, _ = ran.communicate()
+        except KeyboardInterrupt:
+            # It needs a moment to clean up.
+            ran.terminate()
+            ran.wait()
+            raise
+        found = [line.removeprefix("VIOLATED ") for line in said.splitlines() if line.startswith("VIOLATED ")]
         if ran.returncode != 0 and found:
             print(f"{mutant}: caught with seed {seed} in {time.monotonic() - began:.0f} s: {'; '.join(found)}", flush=True)
             return True
         if ran.returncode != 0:
-            sys.exit(f"{mutant}: the torture itself failed:\n{ran.stdout}")
+            sys.exit(f"{mutant}: the torture itself failed:\n{said}")
     print(f"{mutant}: SURVIVED {options.seeds} seeds of {options.minutes:g} minutes", flush=True)
     return False
 

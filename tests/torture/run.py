@@ -27,7 +27,7 @@ import check
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SECRET = "It's a Secret to Everybody"
-NAMESPACES = ["unshare", "-rmpf", "--kill-child", "--mount-proc"]
+NAMESPACES = ["setpriv", "--pdeathsig", "KILL", "unshare", "-rmpf", "--kill-child", "--mount-proc"]
 FAKETIME = ["/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1", "/usr/lib/aarch64-linux-gnu/faketime/libfaketimeMT.so.1"]
 
 # Those of which jobs are compared for their order: always there, never held back.
@@ -105,7 +105,8 @@ def outside(options):
         command += ["--keep"] * options.keep + (["--lives", str(options.lives)] if options.lives is not None else [])
         os.mkdir(os.path.join(folder, "state"), 0o700)
         mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", os.path.join(folder, "state")]
-        probe = subprocess.run([*NAMESPACES, *mount], stderr=subprocess.PIPE, text=True)
+        # By a shell: that a program is missing is a reason like others.
+        probe = subprocess.run(["sh", "-c", 'exec "$@"', "sh", *NAMESPACES, *mount], stderr=subprocess.PIPE, text=True)
         if probe.returncode == 0:
             child = subprocess.Popen([*NAMESPACES, *command, "--small-disk", "--as", "first"], start_new_session=True)
         else:
