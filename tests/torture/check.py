@@ -1,0 +1,557 @@
+#!/usr/bin/env python3
+"""Looks at what a torture has left, and says what SPEC.md does not allow.
+
+    tests/torture/check.py FOLDER
+
+It knows nothing of the driver but FOLDER/actions, where that noted what it did and what it was told, one JSON object a
+line. The rest it takes from FOLDER/journal, to which the plugins wrote, the logs of the daemons, and the database after
+the last orderly stop. Exit code 0 when all is as it has to be, 1 otherwise.
+"""
+
+import bisect
+import collections
+import glob
+import json
+import os
+import re
+import sqlite3
+import sys
+import time
+import uuid
+
+# Whoever is dead for one of these has not been run to its end on purpose.
+CANCELLED = re.compile(r"cancelled by .* with `ductile queue cancel`|plugin `\w+` is disabled|another init, or none, ")
+HOPS = re.compile(r"more than 32 hops ")
+NO_ROOM = re.compile(r"its \d+ routed jobs do not fit on the queue")
+# Of each kind of finding so many are shown.
+SHOWN = 8
+
+
+def main():
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    checker = Checker(sys.argv[1])
+    for check in CHECKS:
+        check(checker)
+    return checker.report()
+
+
+class Checker:
+    def __init__(self, folder):
+        self.folder = folder
+        self.found = collections.defaultdict(list)
+        self.database = os.path.join(folder, "state", "ductile.db")
+        self.connection = sqlite3.connect(f"file:{self.database}?mode=ro", uri=True)
+        self.connection.row_factory = sqlite3.Row
+        self.actions = lines(os.path.join(folder, "actions"))
+        self.journal = lines(os.path.join(folder, "journal"))
+        self.jobs = {row["id"]: row for row in self.rows("SELECT * FROM jobs ORDER BY seq")}
+        self.log = self.rows("SELECT * FROM job_log ORDER BY id")
+        self.attempts = collections.defaultdict(list)
+        for row in self.log:
+            self.attempts[row["job_id"]].append(row)
+        self.children = collections.defaultdict(list)
+        for job in self.jobs.values():
+            if job["submitted_by"] == "route":
+                self.children[job["parent_job_id"]].append(job)
+        self.ends = {line["end"]: line for line in self.journal if "end" in line}
+        # Of each job, in order: what each of its runs noted at its beginning, and where.
+        self.runs = collections.defaultdict(list)
+        for place, line in enumerate(self.journal):
+            if "start" in line:
+                self.runs[line["job"]].append(line | {"place": place})
+        self.configs = {line["version"]: line for line in self.did("config")}
+        self.compared = 0
+
+    def rows(self, sql):
+        return self.connection.execute(sql).fetchall()
+
+    def did(self, act, **what):
+        return [line for line in self.actions if line["act"] == act and what.items() <= line.items()]
+
+    def complain(self, kind, what):
+        self.found[kind].append(what)
+
+    def last_end(self, job):
+        """What the job's last run was going to say; `None` if it did not come to that."""
+        runs = self.runs[job]
+        return self.ends.get(runs[-1]["start"]) if runs else None
+
+    def report(self):
+        states = collections.Counter(job["status"] for job in self.jobs.values())
+        summary = ", ".join(f"{count} {status}" for status, count in sorted(states.items()))
+        acknowledged = len({line["job"] for line in self.did("accepted")})
+        print(f"{len(self.jobs)} jobs ({summary}), {acknowledged} of them acknowledged; {len(self.log)} attempts, "
+              f"{sum(map(len, self.runs.values()))} runs; {self.compared} pairs compared for their order")  # fmt: skip
+        for kind, found in self.found.items():
+            print(f"VIOLATED {kind}: {len(found)}")
+            for what in found[:SHOWN]:
+                print(f"  {what}")
+        return 1 if self.found else 0
+
+
+def lines(path):
+    with open(path) as file:
+        return [json.loads(line) for line in file]
+
+
+def text(row):
+    return ", ".join(f"{name} {row[name]}" for name in row.keys() if row[name] is not None and name != "payload")
+
+
+def sound_database(checker):
+    for (found,) in checker.rows("PRAGMA integrity_check"):
+        if found != "ok":
+            checker.complain("integrity", found)
+    for sql in (
+        "SELECT seq FROM job_payload WHERE seq NOT IN (SELECT seq FROM job_queue)",
+        "SELECT job_id FROM job_log WHERE job_id NOT IN (SELECT id FROM job_queue)",
+    ):
+        for row in checker.rows(sql):
+            checker.complain("orphaned row", text(row))
+
+
+def lives_end_as_meant(checker):
+    ends = {line["life"]: line for line in checker.did("end")}
+    for start in checker.did("start"):
+        end = ends.get(start["life"])
+        if end is None:
+            checker.complain("life", f"{start['life']} has no end")
+            continue
+        # One that is killed while it ends may be faster.
+        allowed = {"stopped": {0}, "killed": {-9, 0}, "crashed": set(), "died": set()}[end["how"]]
+        if start["point"]:
+            allowed |= {-6}
+        if end["how"] == "died" and full_between(checker, start["at"], end["at"]):
+            allowed |= {1}
+        if end["code"] not in allowed:
+            with open(os.path.join(checker.folder, f"err.{start['life']}")) as file:
+                checker.complain("end of the daemon", f"life {start['life']}: {end}, stderr {file.read()[-500:]}")
+    for line in checker.did("stuck"):
+        checker.complain("stuck", line)
+
+
+def full_between(checker, begin, end):
+    full = False
+    for line in checker.actions:
+        if line["at"] > end:
+            break
+        full = {"full": True, "room": False}.get(line["act"], full)
+        if line["at"] >= begin and (full or line["act"] in ("full", "room")):
+            return True
+    return full
+
+
+def acknowledged_is_done(checker):
+    for line in checker.did("accepted"):
+        job = checker.jobs.get(line["job"])
+        if job is None:
+            checker.complain("acknowledged job lost", line)
+            continue
+        if line.get("forged"):
+            checker.complain("forged delivery accepted", line)
+        if line.get("plugin") and job["plugin"] != line["plugin"]:
+            checker.complain("acknowledged for another plugin", f"{line}: {text(job)}")
+        if line.get("n") is not None:
+            payload = json.loads(job["payload"])["payload"]
+            if payload.get("n") != line["n"]:
+                checker.complain("acknowledged with another payload", f"{line}: {payload}")
+    for line in checker.did("duplicate"):
+        job = checker.jobs.get(line["job"])
+        if job is None or job["status"] != "succeeded" or job["dedupe_key"] != line["key"] or job["plugin"] != line["plugin"]:
+            checker.complain("duplicate of something else", f"{line}: {text(job) if job else None}")
+    for job in checker.jobs.values():
+        runs, end = checker.runs[job["id"]], checker.last_end(job["id"])
+        for run in runs:
+            if run["job"] != run["environment"] or run["plugin"] != job["plugin"] or run["command"] != job["command"]:
+                checker.complain("run as another job", f"{run}: {text(job)}")
+            if job["payload"] and run["event"] != json.loads(job["payload"])["event_id"]:
+                checker.complain("run with another event", f"{run}: {text(job)}")
+        if job["status"] == "succeeded" and (end is None or end["says"] != "ok"):
+            checker.complain("succeeded without a run that did", f"{text(job)}: {end}")
+        if job["status"] == "dead":
+            dead_for_a_reason(checker, job, runs, end)
+    for job in checker.runs:
+        if job not in checker.jobs:
+            checker.complain("run of no job", job)
+
+
+def dead_for_a_reason(checker, job, runs, end):
+    reason = job["last_error"]
+    if reason.startswith("cancelled by "):
+        allowed = any(line["job"] == job["id"] for line in checker.did("client", kind="cancel"))
+    elif CANCELLED.match(reason):
+        disabled = any(job["plugin"] in config["disabled"] for config in checker.configs.values())
+        allowed = disabled if "disabled" in reason else job["command"] == "init"
+    elif HOPS.match(reason):
+        allowed = job["hops"] > 32
+    else:
+        final = end is not None and end["says"] in ("fatal", "config")
+        allowed = final or job["attempt"] == job["max_attempts"]
+        if end is not None and end["says"] == "ok" and reason != "interrupted" and not NO_ROOM.match(reason):
+            # It may have been killed on its way out, or its end have come too late.
+            allowed = allowed and "timed out" in reason
+    if not allowed:
+        checker.complain("dead without a reason", f"{text(job)}: {end}")
+
+
+def duplicates_are_found(checker):
+    """No delivery is taken whose key had succeeded before it was sent, unless the clock was moved meanwhile."""
+    starts = [line["at"] for line in checker.journal if "start" in line]
+    steps = [line["at"] for line in checker.did("clock")]
+    done = collections.defaultdict(list)
+    for job in checker.jobs.values():
+        end = checker.last_end(job["id"])
+        if job["dedupe_key"] and job["status"] == "succeeded" and end:
+            # Whoever begins next does so after the commit of this success.
+            next_start = bisect.bisect(starts, end["at"])
+            if next_start < len(starts):
+                done[job["plugin"], job["command"], job["dedupe_key"]].append((end["at"], starts[next_start], job["id"]))
+    for line in checker.did("accepted", how="webhook"):
+        for ended, settled, older in done[line["plugin"], "handle", line["key"]]:
+            if older != line["job"] and settled < line["sent"] and bisect.bisect(steps, ended) == bisect.bisect(steps, line["at"]):
+                checker.complain("duplicate", f"{line} although {older} had succeeded")
+
+
+def one_at_a_time(checker):
+    open_runs = {}
+    for line in checker.journal:
+        if "start" in line:
+            open_runs[line["start"]] = line
+            last = line["start"]
+        elif "end" in line:
+            if line["end"] != last:
+                checker.complain("two at a time", f"{line['end']} ended after {last} had begun")
+        else:
+            checker.complain("two at a time", line)
+
+
+def first_in_first_out(checker):
+    """Nobody may begin before an older job that has always been free to run: a claim takes the first that is due.
+
+    Of jobs that wait for a retry, or that something may have held back at the time, nothing can be said from here.
+    """
+    held = {line["plugin"] for line in checker.did("client", kind="pause")} | {line["plugin"] for line in checker.did("broken")}
+    held |= {name for config in checker.configs.values() for name in config["disabled"]}
+    held |= {line["plugin"] for line in checker.journal if line.get("command") == "init"}
+    by_hand = [line["arguments"] for line in checker.did("client") if line["arguments"][0] == "run"]
+    out_of_turn = {arguments[1] for arguments in by_hand if "--detach" not in arguments}
+    latest = None
+    for job in checker.jobs.values():
+        runs = checker.runs[job["id"]]
+        if not runs:
+            continue
+        if latest is not None and job["plugin"] not in out_of_turn:
+            checker.compared += 1
+            if runs[0]["place"] < latest[0]:
+                checker.complain("order", f"{job['id']} ({job['seq']}) began before {latest[1]['id']} ({latest[1]['seq']})")
+        # Without a run an attempt that was charged tells that it waited for a retry before its first one.
+        charged = [row for row in checker.attempts[job["id"]] if row["error"] != "interrupted"]
+        if job["plugin"] not in held and len(charged) <= len(runs) and (latest is None or runs[0]["place"] > latest[0]):
+            latest = (runs[0]["place"], job)
+
+
+def attempts_are_charged(checker):
+    """Each attempt that ended has one row, none is left out, and the job's last state is that of the last one."""
+    put_back = requeues(checker)
+    interrupted = unsaid = 0
+    for job in checker.jobs.values():
+        rows, runs = checker.attempts[job["id"]], checker.runs[job["id"]]
+        numbers = [row["attempt"] for row in rows]
+        if sorted(numbers) != list(range(1, len(rows) + 1)) or numbers != sorted(numbers):
+            checker.complain("attempts", f"{text(job)}: {numbers}")
+            continue
+        last = rows[-1] if rows else None
+        early = [row for row in rows[:-1] if row["status"] == "succeeded"]
+        if job["status"] == "succeeded":
+            fits = len(rows) == job["attempt"] and last["status"] == "succeeded" and not early
+        elif CANCELLED.match(job["last_error"] or ""):
+            fits = len(rows) == job["attempt"] - 1 and not [row for row in rows if row["status"] == "succeeded"]
+        elif HOPS.match(job["last_error"] or ""):
+            fits = not rows and job["attempt"] == 1
+        else:
+            fits = len(rows) == job["attempt"] and last["status"] != "succeeded" and not early
+            fits = fits and last["error"] == job["last_error"]
+        if not fits:
+            checker.complain("attempts", f"{text(job)}: {[(row['attempt'], row['status'], row['error']) for row in rows]}")
+        here = sum(row["error"] == "interrupted" for row in rows)
+        interrupted += here
+        if job["command"] == "init":
+            if job["attempt"] > 1 + here:
+                checker.complain("attempts of an init", text(job))
+        elif job["max_attempts"] not in {config["attempts"][job["plugin"]] for config in checker.configs.values()}:
+            checker.complain("maximum of attempts", text(job))
+        ran = [row for row in rows if row["exit_code"] is not None and row["status"] != "timed_out"]
+        unsaid += max(0, len(runs) - len(rows) - put_back[job["id"]])
+        if len(runs) < len(ran):
+            checker.complain("attempts without a run", f"{text(job)}: {len(runs)} runs, {len(rows)} attempts")
+        # What a plugin calls a success is none only when its children found no room, or it ended too late.
+        failed = [row for row in ran if row["status"] == "failed" and not NO_ROOM.match(row["error"])]
+        failed = [row for row in failed if row["error"] != "interrupted"]
+        if len(failed) > sum(checker.ends.get(run["start"], {}).get("says") != "ok" for run in runs):
+            checker.complain("success charged as a failure", f"{text(job)}: {[row['error'] for row in failed]}")
+    killed = [line for line in checker.did("end") if line["how"] != "stopped"]
+    killed += [line for line in checker.did("client") if line["code"] < 0]
+    if interrupted > len(killed):
+        checker.complain("interrupted attempts", f"{interrupted} by {len(killed)} kills")
+    # A daemon that was killed while it ended may have put its job back and not have come to say so.
+    told = {line["life"] for line in checker.did("terminating")} - {line["life"] for line in checker.did("end", how="stopped")}
+    if unsaid > len(told):
+        checker.complain("runs that were not charged", f"{unsaid}, and {len(told)} daemons killed while they ended")
+
+
+def requeues(checker):
+    """How often each job was put back uncharged: by an orderly stop, and by hand."""
+    put_back = collections.Counter(line["job"] for line in checker.did("meddled"))
+    for _, line in log_lines(checker):
+        if line["message"] == "job interrupted by shutdown, back on the queue":
+            put_back[line["job_id"]] += 1
+    return put_back
+
+
+def children_exactly_once(checker):
+    for job in checker.jobs.values():
+        wanted = collections.Counter()
+        events = {}
+        if job["status"] == "succeeded":
+            end, run = checker.last_end(job["id"]), checker.runs[job["id"]][-1:]
+            if not end or not run:
+                continue
+            for index, event in enumerate(end.get("events", [])):
+                event_id = str(uuid.uuid5(uuid.UUID(job["id"]), str(index)))
+                events[event_id] = event
+                config = checker.configs[run[0]["version"]]
+                for source, kind, to in config["routes"]:
+                    # Nothing new is taken for a disabled plugin.
+                    if (source, kind) == (job["plugin"], event["type"]) and to not in config["disabled"]:
+                        wanted[(to, event_id)] += 1
+        core = core_children(checker, job)
+        got = collections.Counter((child["plugin"], child["source_event_id"]) for child in checker.children[job["id"]])
+        for child in checker.children[job["id"]]:
+            where = (child["plugin"], child["source_event_id"])
+            if where in core:
+                if (child["hops"], child["from_core"]) != (0, 1):
+                    checker.complain("core event", text(child))
+                continue
+            if child["hops"] != job["hops"] + 1 or child["from_core"] != job["from_core"]:
+                checker.complain("lineage", f"{text(child)} of {text(job)}")
+            same_event(checker, job, child, events.get(child["source_event_id"]))
+        for where, least_most in core.items():
+            if not least_most[0] <= got.pop(where, 0) <= least_most[1]:
+                checker.complain("core event", f"{where} of {text(job)}: {least_most}")
+        for where in wanted | got:
+            missing = wanted[where] - got[where]
+            key = events.get(where[1], {}).get("dedupe_key")
+            if missing == 1 and key and is_done(checker, where[0], key):
+                continue
+            if missing:
+                checker.complain("children", f"{wanted[where]} wanted and {got[where]} there of {where}: {text(job)}")
+    for child in checker.children[None]:
+        if not child["from_core"]:
+            checker.complain("child without parent", text(child))
+
+
+def core_children(checker, job):
+    """By target and event id: how many children a job must and may have that tell of it."""
+    own = job["status"] == "dead" and not CANCELLED.match(job["last_error"])
+    told = own and not job["from_core"]
+    failed_init = told and job["command"] == "init" and job["last_error"] != "interrupted"
+    poll = told and job["command"] == "poll" and job["submitted_by"] == "scheduler"
+    counts = {"job.dead": (told, told), "init.failed": (failed_init, failed_init), "breaker.opened": (False, poll)}
+    return {("notify", str(uuid.uuid5(uuid.UUID(job["id"]), kind))): count for kind, count in counts.items()}
+
+
+def is_done(checker, plugin, key):
+    return any(
+        job["plugin"] == plugin and job["dedupe_key"] == key and job["status"] == "succeeded" for job in checker.jobs.values()
+    )
+
+
+def same_event(checker, job, child, event):
+    if event is None:
+        return
+    payload = json.loads(child["payload"])
+    expected = {"type": event["type"], "payload": event.get("payload", {}), "source": job["plugin"]}
+    expected["event_id"] = child["source_event_id"]
+    if any(payload.get(name) != value for name, value in expected.items()):
+        checker.complain("event", f"{payload} is not {expected}")
+    if child["dedupe_key"] != event.get("dedupe_key"):
+        checker.complain("dedupe key", f"{text(child)}: {event}")
+
+
+def state_is_the_fold(checker):
+    states = collections.defaultdict(dict)
+    for row in checker.log:
+        if row["status"] != "succeeded":
+            continue
+        end, run = checker.last_end(row["job_id"]), checker.runs[row["job_id"]][-1:]
+        if not end or not run or end["says"] != "ok":
+            continue
+        state = states[row["plugin"]]
+        if run[0]["state"] != state:
+            checker.complain("state given", f"{run[0]['start']}: {short(run[0]['state'])}, not {short(state)}")
+            # Once wrong, the rest would only follow.
+            state.clear()
+            state.update(run[0]["state"])
+        state.update(end["updates"])
+    stored = {row["plugin_name"]: json.loads(row["state"]) for row in checker.rows("SELECT * FROM plugin_state")}
+    for plugin in states.keys() | stored.keys():
+        if stored.get(plugin, {}) != states[plugin]:
+            checker.complain("state kept", f"{plugin}: {short(stored.get(plugin))}, not {short(states[plugin])}")
+
+
+def short(state):
+    return {name: value if name != "pad" else len(value) for name, value in (state or {}).items()}
+
+
+def pauses_hold(checker):
+    """After a pause was acknowledged only the job that had been claimed before may still begin."""
+    paused = {}
+    events = [(line["at"], line) for line in checker.actions if line["act"] in ("client", "resuming")]
+    events += [(line["at"], line) for line in checker.journal if "start" in line]
+    began = collections.Counter()
+    for _, line in sorted(events, key=lambda event: event[0]):
+        if line.get("act") == "resuming":
+            paused.pop(line["plugin"], None)
+        elif line.get("act") == "client":
+            if line["kind"] == "pause" and line["code"] == 0:
+                paused.setdefault(line["plugin"], line)
+                began[line["plugin"]] = 0
+        else:
+            for what in paused:
+                if what in ("", line["plugin"]):
+                    began[what] += 1
+                    if began[what] > 1:
+                        checker.complain("pause", f"{line['start']} began although {what or 'the queue'} is paused")
+
+
+def init_comes_first(checker):
+    """Of a plugin with an init, its first run with a configuration is the init."""
+    with_init = {line["plugin"] for line in checker.journal if line.get("command") == "init"}
+    seen = set()
+    for line in checker.journal:
+        if "start" in line and line["plugin"] in with_init:
+            which = (line["plugin"], line["version"])
+            if which not in seen and line["command"] != "init":
+                checker.complain("init", f"{line['start']} ran as the first with version {line['version']}")
+            seen.add(which)
+
+
+def nothing_is_stuck(checker):
+    for job in checker.jobs.values():
+        if job["status"] not in ("succeeded", "dead"):
+            checker.complain("stuck job", text(job))
+
+
+def no_stray_process(checker):
+    # Whoever has a session of its own ends by itself.
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline and marked(checker.database):
+        time.sleep(0.1)
+    for pid in marked(checker.database):
+        checker.complain("stray process", pid)
+
+
+def marked(database):
+    """The processes that carry the database's instance."""
+    try:
+        connection = sqlite3.connect(f"file:{database}?mode=ro", uri=True)
+        mark = f"DUCTILE_INSTANCE={connection.execute('SELECT instance FROM service').fetchone()[0]}".encode()
+        connection.close()
+    except sqlite3.Error:
+        return []
+    found = []
+    for environment in glob.glob("/proc/[0-9]*/environ"):
+        try:
+            with open(environment, "rb") as file:
+                if mark in file.read().split(b"\0"):
+                    found.append(int(environment.split("/")[2]))
+        except OSError:
+            continue
+    return found
+
+
+def log_lines(checker):
+    for start in checker.did("start"):
+        with open(os.path.join(checker.folder, f"log.{start['life']}")) as file:
+            for line in file:
+                # The last one of a daemon that was killed may be cut.
+                if line.endswith("\n"):
+                    yield start["life"], json.loads(line)
+
+
+def errors_are_explained(checker):
+    did = collections.defaultdict(set)
+    for line in checker.actions:
+        did[line["life"]].add(line["act"])
+    full_lives = {start["life"] for start in checker.did("start") if full_between(checker, start["at"], life_end(checker, start))}
+    disabled = any(config["disabled"] for config in checker.configs.values())
+    small = any(config["depth"] < 100 for config in checker.configs.values())
+    meddled = {line["job"] for line in checker.did("meddled")}
+    unsettled = collections.defaultdict(list)
+    for life, line in log_lines(checker):
+        if line["level"] != "ERROR":
+            continue
+        message, job = line["message"], checker.jobs.get(line.get("job_id"))
+        full = life in full_lives
+        if message.startswith("attempt not settled"):
+            about = next((job for job in meddled if job in line["reason"]), None)
+            unsettled[life].append(about)
+            explained = about is not None
+        else:
+            explained = {
+                "job is dead, ": lambda: job is not None and job["status"] == "dead",
+                "attempt ended, job is dead: it would": lambda: disabled,
+                "circuit breaker opened": lambda: job is not None and job["command"] == "poll",
+                "init failed": lambda: job is not None and job["command"] == "init" and job["status"] == "dead",
+                # A hang-up may meet a manifest that is not there, too.
+                "reload refused": lambda: "invalid" in did[life] or full,
+                "the refused reload could not be recorded": lambda: full,
+                "plugin is not loaded": lambda: line["plugin"] in {broken["plugin"] for broken in checker.did("broken")},
+                "write failed, kept in memory": lambda: full,
+                "tick failed": lambda: full,
+                "webhook refused: it could not be stored": lambda: full,
+                "webhook refused: the disk took": lambda: full,
+                "webhook refused: the queue is full": lambda: small,
+            }
+            explained = next((why() for begin, why in explained.items() if message.startswith(begin)), False)
+        if not explained:
+            checker.complain("ERROR without an explanation", f"life {life}: {line}")
+    # The other way round: an attempt whose row was changed meanwhile must not be settled.
+    orderly = {line["life"] for line in checker.did("end", how="stopped")}
+    for line in checker.did("meddled"):
+        if line["life"] in orderly and line["job"] not in unsettled[line["life"]]:
+            checker.complain("settled although it was not running", line)
+    for path in glob.glob(os.path.join(checker.folder, "err.*")):
+        with open(path) as file:
+            said = file.read()
+        if "panic" in said:
+            checker.complain("panic", said[-1000:])
+    for line in checker.did("client"):
+        if "panic" in line["err"] or line["code"] not in (0, 1, 2, 78, -9, -6):
+            checker.complain("client", line)
+
+
+def life_end(checker, start):
+    return next((line["at"] for line in checker.did("end") if line["life"] == start["life"]), start["at"])
+
+
+CHECKS = [
+    sound_database,
+    lives_end_as_meant,
+    acknowledged_is_done,
+    duplicates_are_found,
+    one_at_a_time,
+    first_in_first_out,
+    attempts_are_charged,
+    children_exactly_once,
+    state_is_the_fold,
+    pauses_hold,
+    init_comes_first,
+    nothing_is_stuck,
+    no_stray_process,
+    errors_are_explained,
+]
+
+if __name__ == "__main__":
+    sys.exit(main())
