@@ -92,8 +92,11 @@ impl Heartbeat {
             return Ok(());
         }
         let (ticked, ready, expired) = {
-            let in_force = self.active.clone();
+            let (in_force, clock) = (self.active.clone(), self.clock.clone());
             let tick = move |tx: &Tx<'_>| {
+                // The time at which this runs: an earlier one would take a run that was settled since for one of a clock
+                // that has stepped back.
+                let now = clock.now();
                 // A reload may have been written since.
                 let active = Arc::clone(&in_force.borrow());
                 let mut rng = StdRng::seed_from_u64(seed);
