@@ -70,9 +70,9 @@ def series(steady, killed, minute):
     # Not that of the moment before the sender had its connection again.
     lives = sorted({statistics.mode(life) for life in lives.values() if len(life) > 1})
     return [
-        (f"steady: resident memory in minute {minute:g} and in the last, MB",
+        (f"steady: resident memory in minute {minute:.3g} and in the last, MB",
          f"{rss[0]:.2f}, {rss[1]:.2f} ({rss[1] / rss[0]:.3f})", "<= 1.1 times", rss[1] <= 1.1 * rss[0]),
-        (f"steady: file descriptors in minute {minute:g} and in the last", f"{fds[0]:g}, {fds[1]:g}", "equal", fds[0] == fds[1]),
+        (f"steady: file descriptors in minute {minute:.3g} and in the last", f"{fds[0]:g}, {fds[1]:g}", "equal", fds[0] == fds[1]),
         ("killed: file descriptors of its processes", ", ".join(map(str, lives)), "all equal", len(lives) == 1),
     ]
 
@@ -159,12 +159,13 @@ def report(options, daemons, figures, started):
     """The Markdown, and whether all is within its limit."""
     passed = all(met for *_, met in figures)
     version = subprocess.run([options.binary, "--version"], stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
+    kernel = platform.release().partition("-")[0]
     with open("/proc/meminfo") as meminfo:
         memory = int(meminfo.readline().split()[1]) / 2**20
     lines = [
         "# Soak\n",
         f"**{'Passed' if passed else 'FAILED'}**: {options.minutes:g} minutes from {started}, {options.rate:g} jobs a second for each of",
-        f"two daemons, seed {options.seed}. {version}; Linux {platform.release()}, {os.cpu_count()} cores, {memory:.0f} GB of memory,",
+        f"two daemons, seed {options.seed}. {version}; Linux {kernel}, {os.cpu_count()} cores, {memory:.0f} GB of memory,",
         f"Python {platform.python_version()}. What is done and why is at the top of `tests/soak/run.py`.\n",
         "| | figure | limit | |\n|---|---|---|---|",
     ]
