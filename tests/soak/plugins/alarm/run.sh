@@ -1,0 +1,3 @@
+#!/bin/sh
+echo "$DUCTILE_JOB_ID" >> "$SOAK/journal"
+echo '{"status": "ok"}'

@@ -1,0 +1,4 @@
+#!/bin/sh
+echo "$DUCTILE_JOB_ID" >> "$SOAK/journal"
+echo no >&2
+exit 1
