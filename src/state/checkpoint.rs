@@ -12,14 +12,14 @@ use rusqlite::Connection;
 use super::open::{self, OpenError};
 
 /// As many pages of the log are folded at a time, while it is written to.
-const PIECE: usize = 1_000;
+const PIECE: usize = 2_000;
 
 /// What the thread has left of a piece, because it came meanwhile, is folded by the writer if it is no more than this: then
 /// all is folded, and the log begins anew.
-const REST: usize = 400;
+const REST: usize = 800;
 
 /// A log of so many pages is folded by its writer: whoever writes all the time would never let the thread finish. 16 MB.
-const MOST: usize = 4_096;
+const MOST: usize = 8_192;
 
 /// The log is folded this long after a change, however small.
 const DELAY: Duration = Duration::from_secs(2);
