@@ -5,14 +5,16 @@
 mod changes;
 mod load;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::value::to_raw_value;
 
 use crate::command::Command;
-use crate::config::{Endpoint, Route};
+use crate::config::{Endpoint, NamedSchedule, PluginConfig, Route};
 use crate::plugin::Registry;
 use crate::queue::{Limits, Retention};
 use crate::scheduler::{Plan, Plans};
-use crate::state::publish::Published;
+use crate::state::publish::{Published, Scheduled};
 
 pub use changes::changes;
 pub use load::{Failure, LoadedActive, load};
@@ -88,7 +90,9 @@ impl Active {
             .filter(|entry| entry.configured)
             .map(|entry| {
                 let plugin = entry.loaded.as_ref().ok();
-                let schedule = settings.get(&entry.name).and_then(|settings| settings.schedule.as_ref());
+                let settings = settings.get(&entry.name);
+                let schedules: Vec<_> =
+                    settings.into_iter().flat_map(PluginConfig::all_schedules).map(published).collect();
                 Published {
                     name: entry.name.clone(),
                     enabled: entry.enabled,
@@ -101,7 +105,11 @@ impl Active {
                         })
                         .unwrap_or_default(),
                     max_attempts: self.max_attempts(&entry.name),
-                    schedule_every_ms: schedule.map(|schedule| schedule.every.as_millis() as u64),
+                    schedule_every_ms: schedules.iter().map(|schedule| schedule.every_ms).min(),
+                    schedules,
+                    uses: settings.and_then(|settings| settings.uses.clone()),
+                    folder: plugin.map(|plugin| plugin.folder().display().to_string()),
+                    warnings: entry.warnings.clone(),
                 }
             })
             .collect()
@@ -114,15 +122,29 @@ fn plans(registry: &Registry) -> Plans {
         let Some(plugin) = registry.runnable(name) else { continue };
         let declares = |command| plugin.manifest.declares(command);
         plans.inits.insert(name.clone(), declares(Command::Init).then(|| plugin.fingerprint().to_owned()));
-        if let Some(schedule) = settings.schedule.clone().filter(|_| declares(Command::Poll)) {
-            let plan = Plan {
-                schedule,
-                max_outstanding_polls: settings.max_outstanding_polls,
-                max_attempts: settings.retry.max_attempts,
-                circuit_breaker: settings.circuit_breaker,
-            };
-            plans.polls.insert(name.clone(), plan);
+        let declared = settings.all_schedules().filter(|schedule| declares(schedule.command));
+        let schedules: BTreeMap<_, _> =
+            declared.map(|schedule| (schedule.id.clone(), plan(schedule, settings))).collect();
+        if !schedules.is_empty() {
+            plans.schedules.insert(name.clone(), schedules);
         }
     }
     plans
+}
+
+fn plan(NamedSchedule { command, schedule, payload, .. }: NamedSchedule, settings: &PluginConfig) -> Plan {
+    let payload = (!payload.is_empty()).then(|| to_raw_value(&payload).expect("a JSON map can be written as JSON"));
+    Plan {
+        command,
+        payload: payload.map(Into::into),
+        schedule,
+        max_outstanding: settings.max_outstanding_polls,
+        max_attempts: settings.retry.max_attempts,
+        circuit_breaker: settings.circuit_breaker,
+    }
+}
+
+fn published(NamedSchedule { id, command, schedule, .. }: NamedSchedule) -> Scheduled {
+    let every_ms = u64::try_from(schedule.every.as_millis()).unwrap_or(u64::MAX);
+    Scheduled { id, command: command.to_string(), every_ms, next_run: None }
 }

@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use ductile::config::{Config, Endpoint, LogFormat, LogLevel, PluginConfig};
+use ductile::config::{Config, Endpoint, LogFormat, LogLevel, NamedSchedule, PluginConfig, PluginRoot, Schedule};
 use ductile::plugin::{Access, Manifest};
 use serde_json::Value;
 
@@ -47,7 +47,7 @@ pub(crate) fn config(config: &Config, most: usize) -> Option<String> {
         format!("job_queue_retention: {}, ", ms(service.job_queue_retention)),
         format!("max_queue_depth: {}, shutdown_grace: {}}}\n", service.max_queue_depth, ms(service.shutdown_grace)),
         format!("state: {{path: {}}}\n", text(config.state_path.to_str()?)),
-        format!("plugins_dir: {}\n", text(config.plugins_dir.to_str()?)),
+        roots(&config.plugin_roots)?,
         format!(
             "plugins: {{{plugins}}}\nwebhooks: {webhooks}\nmetrics: {metrics}\nroutes: [{}]\n",
             routes.collect::<String>()
@@ -56,20 +56,41 @@ pub(crate) fn config(config: &Config, most: usize) -> Option<String> {
     Some(written.concat()).filter(|text| text.len() <= most)
 }
 
+/// The default of `plugins_dir` is left out: naming it would say that it must be there.
+fn roots(roots: &[PluginRoot]) -> Option<String> {
+    let first = roots.first().filter(|root| !root.may_be_missing);
+    let first = first.map(|root| Some(format!("plugins_dir: {}\n", text(root.path.to_str()?))));
+    let more = roots.iter().skip(1).map(|root| Some(text(root.path.to_str()?) + ", "));
+    let more = more.collect::<Option<String>>()?;
+    Some(first.unwrap_or_else(|| Some(String::new()))? + &format!("plugin_roots: [{more}]\n"))
+}
+
+/// The keys of a schedule.
+fn schedule(schedule: &Schedule) -> String {
+    let window = schedule.preferred_window.map_or("null".to_owned(), |window| {
+        let [start, end] = [window.start, window.end].map(|time| text(&time.format("%H:%M").to_string()));
+        format!("{{start: {start}, end: {end}}}")
+    });
+    let every = schedule.every.as_secs();
+    format!("every: {every}s, jitter: {}, preferred_window: {window}", ms(schedule.jitter))
+}
+
+fn named(named: &NamedSchedule) -> String {
+    let payload: String = named.payload.iter().map(|(name, value)| entry(name, &json(value))).collect();
+    let (id, command) = (text(&named.id), named.command);
+    format!("{{id: {id}, command: {command}, {}, payload: {{{payload}}}}}, ", schedule(&named.schedule))
+}
+
 fn plugin(plugin: &PluginConfig) -> String {
     let PluginConfig { enabled, retry, timeouts, circuit_breaker, max_outstanding_polls, .. } = plugin;
-    let schedule = plugin.schedule.as_ref().map_or("null".to_owned(), |schedule| {
-        let window = schedule.preferred_window.map_or("null".to_owned(), |window| {
-            let [start, end] = [window.start, window.end].map(|time| text(&time.format("%H:%M").to_string()));
-            format!("{{start: {start}, end: {end}}}")
-        });
-        let every = schedule.every.as_secs();
-        format!("{{every: {every}s, jitter: {}, preferred_window: {window}}}", ms(schedule.jitter))
-    });
+    let uses = plugin.uses.as_deref().map_or("null".to_owned(), text);
+    let polled = plugin.schedule.as_ref().map_or("null".to_owned(), |polled| format!("{{{}}}", schedule(polled)));
+    let schedules: String = plugin.schedules.iter().map(named).collect();
     let env: String = plugin.env.iter().map(|(name, value)| entry(name, &text(value))).collect();
     let config: String = plugin.config.iter().map(|(name, value)| entry(name, &json(value))).collect();
     [
-        format!("enabled: {enabled}, schedule: {schedule}, config: {{{config}}}, env: {{{env}}}, "),
+        format!("enabled: {enabled}, uses: {uses}, schedule: {polled}, schedules: [{schedules}], "),
+        format!("config: {{{config}}}, env: {{{env}}}, "),
         format!("retry: {{max_attempts: {}, backoff_base: {}}}, ", retry.max_attempts, ms(retry.backoff_base)),
         format!("timeouts: {{poll: {}, handle: {}, ", ms(timeouts.poll), ms(timeouts.handle)),
         format!("health: {}, init: {}}}, ", ms(timeouts.health), ms(timeouts.init)),

@@ -9,7 +9,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ductile::config::{self, Config, ConfigError, Problem, Variables};
+use ductile::command::Command;
+use ductile::config::{self, Config, ConfigError, NamedSchedule, Problem, Variables};
 use serde_yaml::Value;
 use tempfile::TempDir;
 
@@ -109,14 +110,15 @@ fn hides_secrets(text: &str, shown: &str) {
 fn promises(config: &Config) {
     const SECOND: Duration = Duration::from_secs(1);
     let Config { service, plugins, .. } = config;
-    assert!(config.path.is_absolute() && config.state_path.is_absolute() && config.plugins_dir.is_absolute());
+    assert!(config.path.is_absolute() && config.state_path.is_absolute());
+    assert!(!config.plugin_roots.is_empty() && config.plugin_roots.iter().all(|root| root.path.is_absolute()));
     assert!(config.state_path.file_name().is_some());
     assert!(!service.name.is_empty() && service.tick_interval >= SECOND && service.max_queue_depth >= 1);
     assert!(service.job_queue_retention >= service.dedupe_ttl);
     for (name, plugin) in plugins {
         let allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
         assert!(!name.is_empty() && name.len() <= 64 && name.chars().all(allowed) && !name.starts_with(['-', '_']));
-        assert!(!["ductile", "webhook", "cli"].contains(&name.as_str()));
+        assert!(!["ductile", "webhook", "cli", "scheduler"].contains(&name.as_str()));
         assert!((1..=100).contains(&plugin.retry.max_attempts) && !plugin.retry.backoff_base.is_zero());
         assert!(plugin.max_outstanding_polls >= 1 && plugin.circuit_breaker.threshold >= 1);
         let timeouts = plugin.timeouts;
@@ -125,7 +127,15 @@ fn promises(config: &Config) {
             assert!(!name.starts_with("DUCTILE_") && !name.contains(['=', '\0']) && !name.is_empty());
             assert!(!value.contains('\0'));
         }
-        if let Some(schedule) = &plugin.schedule {
+        let mut ids = BTreeSet::new();
+        for NamedSchedule { id, command, .. } in plugin.all_schedules() {
+            assert!(!id.is_empty() && id.len() <= 64 && id.chars().all(allowed), "{id}");
+            assert!(!matches!(command, Command::Health | Command::Init));
+            assert!(ids.insert(id));
+        }
+        let used = plugin.uses.as_ref().and_then(|uses| plugins.get(uses));
+        assert!(used.is_none_or(|used| used.uses.is_none()), "an alias of an alias");
+        for schedule in plugin.all_schedules().map(|named| named.schedule) {
             assert!(schedule.every >= SECOND && schedule.every.subsec_nanos() == 0 && schedule.jitter < schedule.every);
             assert!(schedule.preferred_window.is_none_or(|window| window.start != window.end));
         }
@@ -159,7 +169,7 @@ fn known_keys(text: &str) {
             assert!(known.contains(&key), "`{key}`");
         }
     };
-    keys(&root, &["service", "state", "plugins_dir", "plugins", "webhooks", "metrics", "routes"]);
+    keys(&root, &["service", "state", "plugins_dir", "plugin_roots", "plugins", "webhooks", "metrics", "routes"]);
     keys(
         &root["service"],
         &[
@@ -178,10 +188,25 @@ fn known_keys(text: &str) {
     for plugin in root["plugins"].as_mapping().into_iter().flatten().map(|(_, plugin)| plugin) {
         keys(
             plugin,
-            &["enabled", "schedule", "config", "env", "retry", "timeouts", "circuit_breaker", "max_outstanding_polls"],
+            &[
+                "enabled",
+                "uses",
+                "schedule",
+                "schedules",
+                "config",
+                "env",
+                "retry",
+                "timeouts",
+                "circuit_breaker",
+                "max_outstanding_polls",
+            ],
         );
         keys(&plugin["schedule"], &["every", "jitter", "preferred_window"]);
         keys(&plugin["schedule"]["preferred_window"], &["start", "end"]);
+        for schedule in plugin["schedules"].as_sequence().into_iter().flatten() {
+            keys(schedule, &["id", "command", "every", "jitter", "preferred_window", "payload"]);
+            keys(&schedule["preferred_window"], &["start", "end"]);
+        }
         keys(&plugin["retry"], &["max_attempts", "backoff_base"]);
         keys(&plugin["timeouts"], &["poll", "handle", "health", "init"]);
         keys(&plugin["circuit_breaker"], &["threshold", "reset_after"]);

@@ -1,5 +1,7 @@
 //! What is different between two configurations, in words for an operator.
 
+use std::path::PathBuf;
+
 use super::Active;
 use crate::plugin::Entry;
 
@@ -15,7 +17,7 @@ pub fn changes(old: &Active, new: &Active) -> Vec<String> {
     }
     let sections = [
         ("service", old_config.service != new_config.service),
-        ("plugins_dir", old_config.plugins_dir != new_config.plugins_dir),
+        ("plugin roots", old_config.plugin_roots != new_config.plugin_roots),
         ("routes", old_config.routes != new_config.routes),
         ("webhooks", old_config.webhooks != new_config.webhooks),
         ("metrics", old_config.metrics != new_config.metrics),
@@ -42,9 +44,10 @@ fn plugin(old: &Active, new: &Active, name: &str) -> Option<String> {
     (before != after || state(old) != state(new)).then(|| loaded("changed", new, name))
 }
 
-/// What of a plugin's files matters: its manifest, or why there is none to go by.
-fn state_of(entry: &Entry) -> Result<String, String> {
-    entry.loaded.as_ref().map(|plugin| plugin.fingerprint().to_owned()).map_err(ToString::to_string)
+/// What of a plugin's files matters: where they are and its manifest, or why there is none to go by.
+fn state_of(entry: &Entry) -> Result<(PathBuf, String), String> {
+    let plugin = entry.loaded.as_ref().map_err(ToString::to_string)?;
+    Ok((plugin.folder(), plugin.fingerprint().to_owned()))
 }
 
 fn loaded(change: &str, active: &Active, name: &str) -> String {

@@ -42,6 +42,7 @@ pub fn load(path: &Path, variables: &Variables) -> Result<LoadedActive, ConfigEr
     if !problems.is_empty() {
         return Err(ConfigError::invalid(problems));
     }
+    warnings.extend(registry.warnings().iter().cloned());
     let mut failures = Vec::new();
     for entry in registry.entries().filter(|entry| entry.enabled) {
         warnings.extend(entry.warnings.iter().map(|warning| format!("plugin `{}`: {warning}", entry.name)));

@@ -11,9 +11,10 @@ use super::logs::{Detail, write_attempt};
 use super::output::Paint;
 use super::{no_daemon, open_reader, output};
 use crate::clock::Timestamp;
+use crate::config::DEFAULT_SCHEDULE;
 use crate::queue::list::{self, Attempt};
 use crate::scheduler;
-use crate::state::publish::{self, Published};
+use crate::state::publish::{self, Published, Scheduled};
 use crate::state::{Reader, plugin_state};
 
 #[derive(Debug, clap::Args)]
@@ -59,8 +60,15 @@ pub(super) fn plugins(args: &Args, config: Option<&Path>) -> Result<ExitCode, Cl
         Some(plugin) => print(plugin)?,
         None if plugins.is_empty() => output::message("no plugins are configured"),
         None => {
-            let head = ["PLUGIN", "STATE", "VERSION", "COMMANDS", "EVERY", "REASON"];
+            let head = ["PLUGIN", "USES", "STATE", "VERSION", "COMMANDS", "EVERY", "REASON"];
             output::painted_table(head, plugins.iter().map(row))?;
+        }
+    }
+    if !args.json && found.is_none() {
+        for plugin in plugins.iter().filter(|plugin| plugin.enabled) {
+            for warning in &plugin.warnings {
+                output::message(format_args!("warning: plugin `{}`: {}", plugin.name, output::first_line(warning)));
+            }
         }
     }
     if !args.json && no_daemon(&minimal) {
@@ -80,12 +88,45 @@ pub(super) fn configured<'a>(known: &'a [Published], name: &str) -> Result<&'a P
 }
 
 fn detailed(reader: &Reader, name: &str, plugins: &[Published]) -> Result<Detailed, CliError> {
+    let mut published = configured(plugins, name)?.clone();
     Ok(Detailed {
-        published: configured(plugins, name)?.clone(),
-        next_run: scheduler::next_run_of(reader, name)?,
+        next_run: next_run(reader, &mut published)?,
         state_bytes: plugin_state::read(reader, name)?.len(),
         last_attempt: list::log(reader, Some(name), false, 1)?.pop(),
+        published,
     })
+}
+
+/// Notes when each of the plugin's schedules runs next; the first of these times.
+pub(super) fn next_run(reader: &Reader, plugin: &mut Published) -> Result<Option<Timestamp>, CliError> {
+    let next_runs = scheduler::next_runs_of(reader, &plugin.name)?;
+    for schedule in &mut plugin.schedules {
+        schedule.next_run = next_runs.iter().find(|next| next.schedule == schedule.id).map(|next| next.next_run);
+    }
+    Ok(next_runs.first().map(|next| next.next_run))
+}
+
+/// How often its schedules run, the shortest interval first; `-` without any.
+pub(super) fn every(plugin: &Published) -> String {
+    let mut intervals: Vec<_> = plugin.schedules.iter().map(|schedule| schedule.every_ms).collect();
+    intervals.sort_unstable();
+    intervals.dedup();
+    match intervals.as_slice() {
+        [] => "-".to_owned(),
+        intervals => intervals.iter().map(|every| output::duration(*every)).collect::<Vec<_>>().join(" "),
+    }
+}
+
+/// One line for each schedule of a plugin that has more than the one without an id.
+pub(super) fn write_schedules(out: &mut impl Write, plugin: &Published) -> io::Result<()> {
+    if plugin.schedules.iter().all(|schedule| schedule.id == DEFAULT_SCHEDULE && schedule.command == "poll") {
+        return Ok(());
+    }
+    for Scheduled { id, command, every_ms, next_run } in &plugin.schedules {
+        let (every, next_run) = (output::duration(*every_ms), output::local_or_dash(*next_run));
+        writeln!(out, "schedule  {id}: {command} every {every}, next run {next_run}")?;
+    }
+    Ok(())
 }
 
 /// Whether it runs, in two words, and how that looks.
@@ -97,16 +138,17 @@ fn state(plugin: &Published) -> (&'static str, Paint) {
     }
 }
 
-fn row(plugin: &Published) -> (Paint, [String; 6]) {
+fn row(plugin: &Published) -> (Paint, [String; 7]) {
     let (state, paint) = state(plugin);
     let dash = || "-".to_owned();
     let reason = plugin.error.as_ref().filter(|_| plugin.enabled);
     let cells = [
         plugin.name.clone(),
+        plugin.uses.clone().unwrap_or_else(dash),
         state.to_owned(),
         plugin.version.as_deref().map_or_else(dash, output::first_line),
         if plugin.commands.is_empty() { dash() } else { plugin.commands.join(" ") },
-        plugin.schedule_every_ms.map_or_else(dash, output::duration),
+        every(plugin),
         reason.map_or_else(dash, |reason| output::first_line(reason)),
     ];
     (paint, cells)
@@ -122,12 +164,22 @@ fn print(plugin: &Detailed) -> io::Result<()> {
     if let Some(error) = &published.error {
         line("reason", &output::first_line(error))?;
     }
+    if let Some(uses) = &published.uses {
+        line("uses", uses)?;
+    }
     line("version", &published.version.as_deref().map_or_else(|| "-".to_owned(), output::first_line))?;
+    if let Some(folder) = &published.folder {
+        line("folder", &output::first_line(folder))?;
+    }
+    for warning in &published.warnings {
+        line("warning", &output::first_line(warning))?;
+    }
     line("commands", &if published.commands.is_empty() { "-".to_owned() } else { published.commands.join(" ") })?;
     line("attempts", &format!("up to {}", published.max_attempts))?;
-    line("every", &published.schedule_every_ms.map_or_else(|| "-".to_owned(), output::duration))?;
+    line("every", &every(published))?;
     line("next run", &output::local_or_dash(plugin.next_run))?;
     line("remembers", &format!("{} bytes", plugin.state_bytes))?;
+    write_schedules(&mut out, published)?;
     match &plugin.last_attempt {
         None => writeln!(out, "\nit has not run yet"),
         Some(attempt) => {

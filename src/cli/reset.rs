@@ -29,8 +29,8 @@ pub(super) fn reset_now(plugin: String, config: Option<&Path>) -> Result<Said, C
     let name = plugin.clone();
     let Changed { outcome: (known, before), told } = change(config, move |tx: &Tx<'_>| {
         let known = publish::all_plugins(tx)?;
-        let before = configured(&known, &name).ok().map(|_| scheduler::reset_breaker(tx, &name)).transpose()?;
-        Ok((known, before.unwrap_or_default()))
+        let before = configured(&known, &name).ok().map(|_| scheduler::reset_breakers(tx, &name)).transpose()?;
+        Ok((known, before.and_then(scheduler::worst).map(|(_, breaker)| breaker).unwrap_or_default()))
     })?;
     configured(&known, &plugin)?;
     let was = match (before.state(), before.opened_at) {

@@ -51,7 +51,7 @@ pub fn load(path: &Path, variables: &Variables) -> Result<Loaded, ConfigError> {
         hash: base16ct::lower::encode_string(&Sha256::digest(&bytes)),
         service: validated.service,
         state_path: validated.state_path,
-        plugins_dir: validated.plugins_dir,
+        plugin_roots: validated.plugin_roots,
         plugins: validated.plugins,
         webhooks: validated.webhooks,
         metrics: validated.metrics,

@@ -57,8 +57,8 @@ pub struct Config {
     pub service: Service,
     /// The database file, absolute; its folder is the state dir.
     pub state_path: PathBuf,
-    /// The folder whose sub-folders are plugins, absolute.
-    pub plugins_dir: PathBuf,
+    /// The folders whose sub-folders are plugins, in the order in which they are searched; at least one.
+    pub plugin_roots: Vec<PluginRoot>,
     pub plugins: BTreeMap<String, PluginConfig>,
     pub webhooks: Option<Webhooks>,
     pub metrics: Option<Metrics>,
@@ -101,11 +101,25 @@ pub enum LogFormat {
     Text,
 }
 
+/// `plugins_dir`, or one of `plugin_roots`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PluginRoot {
+    /// Absolute.
+    pub path: PathBuf,
+    /// It is the default of `plugins_dir`, beside `plugin_roots`: nobody has said that it is there.
+    pub may_be_missing: bool,
+}
+
 /// `plugins.<name>`. Of a disabled plugin only the structure was checked: its `${...}` were not replaced.
 #[derive(Clone, PartialEq)]
 pub struct PluginConfig {
     pub enabled: bool,
+    /// The plugin whose files this one runs, when it is an alias; its own otherwise.
+    pub uses: Option<String>,
+    /// When it is polled.
     pub schedule: Option<Schedule>,
+    /// What else it is asked for at its time; no two have the same id, and none that of `schedule`.
+    pub schedules: Vec<NamedSchedule>,
     /// Passed to the plugin as it is.
     pub config: serde_json::Map<String, serde_json::Value>,
     /// Added to the allow-listed environment of the plugin's processes.
@@ -113,7 +127,7 @@ pub struct PluginConfig {
     pub retry: Retry,
     pub timeouts: Timeouts,
     pub circuit_breaker: CircuitBreaker,
-    /// How many polls of the plugin may be queued or running at once, at least 1.
+    /// How many jobs of each schedule of the plugin may be queued or running at once, at least 1.
     pub max_outstanding_polls: u32,
 }
 
@@ -121,7 +135,9 @@ impl Default for PluginConfig {
     fn default() -> Self {
         Self {
             enabled: true,
+            uses: None,
             schedule: None,
+            schedules: Vec::new(),
             config: serde_json::Map::new(),
             env: BTreeMap::new(),
             retry: Retry::default(),
@@ -132,17 +148,59 @@ impl Default for PluginConfig {
     }
 }
 
+impl PluginConfig {
+    /// Id, command, times and payload of everything that is scheduled, `schedule` first.
+    pub fn all_schedules(&self) -> impl Iterator<Item = NamedSchedule> {
+        let default = self.schedule.clone().map(|schedule| NamedSchedule {
+            id: DEFAULT_SCHEDULE.to_owned(),
+            command: Command::Poll,
+            schedule,
+            payload: serde_json::Map::new(),
+        });
+        default.into_iter().chain(self.schedules.iter().cloned())
+    }
+}
+
 /// Neither `config` nor `env`: secrets may be in both.
 impl std::fmt::Debug for PluginConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("PluginConfig")
             .field("enabled", &self.enabled)
+            .field("uses", &self.uses)
             .field("schedule", &self.schedule)
             .finish_non_exhaustive()
     }
 }
 
-/// `plugins.<name>.schedule`: when the plugin is polled.
+/// The id of `plugins.<name>.schedule`.
+pub const DEFAULT_SCHEDULE: &str = "default";
+
+/// The source of the events that schedules send.
+pub const SCHEDULER_SOURCE: &str = "scheduler";
+
+/// One of `plugins.<name>.schedules`: what the plugin is asked for, and when.
+#[derive(Clone, PartialEq)]
+pub struct NamedSchedule {
+    /// Unique in its plugin.
+    pub id: String,
+    pub command: Command,
+    pub schedule: Schedule,
+    /// Empty when there is none.
+    pub payload: serde_json::Map<String, serde_json::Value>,
+}
+
+/// Not the payload: secrets may be in it.
+impl std::fmt::Debug for NamedSchedule {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NamedSchedule")
+            .field("id", &self.id)
+            .field("command", &self.command)
+            .field("schedule", &self.schedule)
+            .finish_non_exhaustive()
+    }
+}
+
+/// When a plugin is asked: `plugins.<name>.schedule`, or the same keys of one of its `schedules`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Schedule {
     /// Whole seconds, at least one.

@@ -6,7 +6,6 @@ use uuid::Uuid;
 
 use crate::active::Active;
 use crate::clock::Timestamp;
-use crate::command::Command;
 use crate::config::{BREAKER_CLOSED, BREAKER_OPENED, INIT_FAILED, JOB_DEAD};
 use crate::plugin::Event;
 use crate::queue::{self, Job, NewJob};
@@ -87,7 +86,7 @@ pub(super) fn consequence(
     error: &str,
     now: Timestamp,
 ) -> Result<(), Error> {
-    let (plugin, command) = (&job.plugin, Command::Poll.as_str());
+    let (plugin, command) = (&job.plugin, job.command.as_str());
     let cause = (job.id, job.from_core);
     match consequence {
         Consequence::BreakerOpened { failures, reset_after } => {

@@ -73,6 +73,7 @@ mod tests {
             attempt,
             max_attempts,
             submitted_by: SubmittedBy::Scheduler,
+            schedule: None,
             dedupe_key: None,
             parent_job_id: None,
             source_event_id: None,

@@ -18,7 +18,7 @@ use super::settle::Settlement;
 use crate::active::Active;
 use crate::clock::Timestamp;
 use crate::command::Command;
-use crate::config::{Config, LogFormat, LogLevel, PluginConfig, Retry, Service};
+use crate::config::{Config, LogFormat, LogLevel, PluginConfig, PluginRoot, Retry, Service};
 use crate::plugin::{Effects, Registry};
 use crate::queue::{self, Attempted, Claimed, Enqueued, NewJob, Retention, SubmittedBy, Transition};
 use crate::state::{Error, Text, Tx, in_memory};
@@ -359,7 +359,7 @@ fn active() -> Arc<Active> {
         hash: String::new(),
         service,
         state_path: none.join("ductile.db"),
-        plugins_dir: none,
+        plugin_roots: vec![PluginRoot { path: none, may_be_missing: false }],
         plugins: PLUGINS.map(|name| (name.to_owned(), PluginConfig::default())).into(),
         webhooks: None,
         metrics: None,

@@ -43,10 +43,10 @@ pub(super) fn log_end(claimed: &Claimed, settled: &Settled, duration: Duration) 
     match consequence {
         Some(Consequence::BreakerOpened { failures, reset_after }) => {
             let reset_after_s = reset_after.as_secs();
-            tracing::error!(plugin, %job_id, failures, reset_after_s, "circuit breaker opened: the plugin is not polled until a probe then succeeds");
+            tracing::error!(plugin, %job_id, command, failures, reset_after_s, "circuit breaker opened: the schedule stands still until a probe then succeeds");
         }
         Some(Consequence::BreakerClosed) => {
-            tracing::info!(plugin, %job_id, "circuit breaker closed: the probe has succeeded");
+            tracing::info!(plugin, %job_id, command, "circuit breaker closed: the probe has succeeded");
         }
         Some(Consequence::InitFailed) => {
             tracing::error!(plugin, %job_id, "init failed: the plugin is not polled until one succeeds, by `ductile run {plugin} --command init` or at the next start");

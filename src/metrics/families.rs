@@ -39,10 +39,10 @@ struct PluginReading<'a> {
     loaded: bool,
     paused: bool,
     unhealthy: bool,
-    /// `None` of one that is not polled.
-    breaker: Option<scheduler::BreakerState>,
+    /// Of each command that it has a schedule for.
+    breakers: Vec<(Command, scheduler::Breaker)>,
     last_success: Option<Timestamp>,
-    next_run: Option<Timestamp>,
+    next_runs: Vec<scheduler::NextRun>,
 }
 
 /// All families; those that the database is asked for are missing while it cannot be read.
@@ -104,15 +104,14 @@ fn plugins<'a>(reader: &Reader, active: &'a Active) -> Result<Vec<PluginReading<
     let pauses = queue::pauses(reader)?;
     let enabled = active.registry.entries().filter(|entry| entry.enabled);
     let read = |name: &'a str| {
-        let breaker = active.plans.polls.contains_key(name).then(|| scheduler::breaker_of(reader, name)).transpose()?;
         Ok(PluginReading {
             name,
             loaded: active.may_run(name),
             paused: pauses.plugins.contains_key(name),
             unhealthy: scheduler::unhealthy(reader, name)?.is_some(),
-            breaker: breaker.map(|breaker| breaker.state()),
+            breakers: scheduler::breakers_of(reader, name)?,
             last_success: queue::last_success(reader, name)?,
-            next_run: scheduler::next_run_of(reader, name)?,
+            next_runs: scheduler::next_runs_of(reader, name)?,
         })
     };
     enabled.map(|entry| read(&entry.name)).collect()
@@ -137,15 +136,21 @@ fn plugin_states(text: &mut Text, plugins: &[PluginReading<'_>]) {
         "When the newest job of the plugin that succeeded did; missing when none is kept.",
         &|plugin| plugin.last_success.map(seconds),
     );
-    gauge("ductile_plugin_next_run_timestamp_seconds", "When the plugin is polled next.", &|plugin| {
-        plugin.next_run.map(seconds)
-    });
-    let help = "1 for the state that the circuit breaker of the plugin's polls is in, 0 for the others.";
+    let help = "When the schedule runs next.";
+    let mut family = text.family("ductile_plugin_next_run_timestamp_seconds", Kind::Gauge, help);
+    for plugin in plugins {
+        for next in &plugin.next_runs {
+            family.sample(&[("plugin", plugin.name), ("schedule", &next.schedule)], seconds(next.next_run));
+        }
+    }
+    let help = "1 for the state that the circuit breaker of the plugin's scheduled command is in, 0 for the others.";
     let mut family = text.family("ductile_breaker_state", Kind::Gauge, help);
     for plugin in plugins {
-        let Some(now) = plugin.breaker else { continue };
-        for (state, name) in [(Closed, "closed"), (Open, "open"), (HalfOpen, "half_open")] {
-            family.sample(&[("plugin", plugin.name), ("state", name)], u8::from(state == now));
+        for (command, breaker) in &plugin.breakers {
+            for (state, name) in [(Closed, "closed"), (Open, "open"), (HalfOpen, "half_open")] {
+                let labels = [("plugin", plugin.name), ("command", command.as_str()), ("state", name)];
+                family.sample(&labels, u8::from(state == breaker.state()));
+            }
         }
     }
 }

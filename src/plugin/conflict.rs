@@ -2,6 +2,7 @@
 
 use super::registry::Registry;
 use crate::command::Command;
+use crate::config::NamedSchedule;
 
 /// An error in the configuration that only the manifests bring to light.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,15 +20,22 @@ pub enum PathPart {
     Index(usize),
 }
 
-/// Schedules need `poll`; routes and webhooks need `handle`. A plugin that is not loaded contradicts nothing.
+/// Schedules need their command; routes and webhooks need `handle`. A plugin that is not loaded contradicts nothing.
 pub(crate) fn find(registry: &Registry) -> Vec<Conflict> {
     let config = registry.config();
-    let scheduled =
-        config.plugins.iter().filter(|(_, settings)| settings.schedule.is_some()).filter_map(|(name, _)| {
-            let message = format!("plugin `{name}` has a schedule, but its manifest does not declare `poll`");
-            lacks(registry, name, Command::Poll)
-                .then(|| Conflict { path: path(["plugins", name, "schedule"]), message })
-        });
+    let polled = config.plugins.iter().filter(|(_, settings)| settings.schedule.is_some()).filter_map(|(name, _)| {
+        let message = format!("plugin `{name}` has a schedule, but its manifest does not declare `poll`");
+        lacks(registry, name, Command::Poll).then(|| Conflict { path: path(["plugins", name, "schedule"]), message })
+    });
+    let schedules = config.plugins.iter().flat_map(|(name, settings)| {
+        settings.schedules.iter().enumerate().map(move |(index, schedule)| (name, index, schedule))
+    });
+    let scheduled = schedules.filter_map(|(name, index, NamedSchedule { id, command, .. })| {
+        let message =
+            format!("schedule `{id}` asks plugin `{name}` for `{command}`, which its manifest does not declare");
+        let path = || [path(["plugins", name, "schedules"]), vec![PathPart::Index(index)]].concat();
+        lacks(registry, name, *command).then(|| Conflict { path: path(), message })
+    });
     let routed = config.routes.iter().enumerate().filter_map(|(index, route)| {
         let message = format!("a route leads to plugin `{}`, but its manifest does not declare `handle`", route.to);
         let path = || vec![key("routes"), PathPart::Index(index), key("to")];
@@ -42,7 +50,7 @@ pub(crate) fn find(registry: &Registry) -> Vec<Conflict> {
         let path = || vec![key("webhooks"), key("endpoints"), PathPart::Index(index), key("plugin")];
         lacks(registry, &endpoint.plugin, Command::Handle).then(|| Conflict { path: path(), message })
     });
-    scheduled.chain(routed).chain(posted).collect()
+    polled.chain(scheduled).chain(routed).chain(posted).collect()
 }
 
 fn lacks(registry: &Registry, name: &str, command: Command) -> bool {

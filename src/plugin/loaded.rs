@@ -22,10 +22,11 @@ const MANIFEST_BYTES: u64 = 1 << 20;
 
 /// A plugin that was loaded.
 pub struct Plugin {
+    name: String,
     pub manifest: Manifest,
     /// `plugins.<name>` of the configuration; defaults, and not enabled, for a plugin that is not in it.
     pub settings: PluginConfig,
-    plugins_dir: PathBuf,
+    root: PathBuf,
     config: Box<RawValue>,
     environment: Environment,
     fingerprint: String,
@@ -34,8 +35,10 @@ pub struct Plugin {
 /// Why a plugin was not loaded. Each message is whole in itself: it names the file and the reason.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    #[error("plugins_dir `{path}` cannot be read: {reason}")]
-    PluginsDir { path: PathBuf, reason: String },
+    #[error("plugin root `{path}` cannot be read: {reason}")]
+    RootUnreadable { path: PathBuf, reason: String },
+    #[error("folder missing: `{folder}` is in none of {}", backticked(.roots.iter().map(|root| root.display())))]
+    InNoRoot { folder: String, roots: Vec<PathBuf> },
     #[error(transparent)]
     Untrusted(#[from] TrustError),
     #[error("manifest `{path}` cannot be read: {reason}")]
@@ -46,27 +49,29 @@ pub enum LoadError {
     InvalidManifest { path: PathBuf, reason: String },
     #[error("invalid manifest `{path}`: name `{name}` is not that of its folder, `{folder}`")]
     NameMismatch { path: PathBuf, name: String, folder: String },
-    #[error("manifest `{path}` requires what `plugins.{plugin}.config` lacks: {}", backticked(.keys))]
+    #[error("manifest `{path}` requires what `plugins.{plugin}.config` lacks: {}", backticked(.keys.iter()))]
     MissingConfigKeys { path: PathBuf, plugin: String, keys: Vec<String> },
 }
 
 impl Plugin {
-    /// Loads the plugin `name` from `plugins_dir`; what is odd but harmless goes to `warnings`.
+    /// Loads the plugin `name`, by default from the folder of that name in `root`; what is odd but harmless goes to
+    /// `warnings`.
     pub(crate) fn load(
-        plugins_dir: &Path,
+        root: &Path,
         name: &str,
         settings: PluginConfig,
         environment: Environment,
         warnings: &mut Vec<String>,
     ) -> Result<Self, LoadError> {
-        let folder = TrustedFolder::check(plugins_dir, name)?;
+        let folder_name = settings.uses.as_deref().unwrap_or(name);
+        let folder = TrustedFolder::check(root, folder_name)?;
         let path = folder.manifest.clone();
         let bytes = read_manifest(&path)?;
         let manifest = Manifest::parse(&bytes, warnings).map_err(|error: ManifestError| {
             LoadError::InvalidManifest { path: path.clone(), reason: error.to_string() }
         })?;
-        if manifest.name != name {
-            return Err(LoadError::NameMismatch { path, name: manifest.name, folder: name.to_owned() });
+        if manifest.name != folder_name {
+            return Err(LoadError::NameMismatch { path, name: manifest.name, folder: folder_name.to_owned() });
         }
         folder.check_entrypoint(&manifest.entrypoint)?;
         let missing = check_config_keys(&manifest, &settings, warnings);
@@ -76,18 +81,24 @@ impl Plugin {
         let config = serde_json::value::to_raw_value(&settings.config).expect("a JSON map can be written as JSON");
         let fingerprint = Sha256::new().chain_update(&bytes).chain_update([0]).chain_update(config.get()).finalize();
         Ok(Self {
+            name: name.to_owned(),
             manifest,
             settings,
-            plugins_dir: plugins_dir.to_owned(),
+            root: root.to_owned(),
             config,
             environment,
             fingerprint: base16ct::lower::encode_string(&fingerprint),
         })
     }
 
-    /// The name of the plugin and of its folder.
+    /// The name under `plugins`; that of its folder is the manifest's.
     pub fn name(&self) -> &str {
-        &self.manifest.name
+        &self.name
+    }
+
+    /// Its folder, as the configuration leads to it.
+    pub fn folder(&self) -> PathBuf {
+        self.root.join(&self.manifest.name)
     }
 
     /// Says whether the manifest or `plugins.<name>.config` has changed: SHA-256 of both, lower-case hex.
@@ -130,7 +141,7 @@ impl Plugin {
 
     /// Where the folder and the entrypoint really are.
     fn trusted(&self) -> Result<(TrustedFolder, PathBuf), TrustError> {
-        let folder = TrustedFolder::check(&self.plugins_dir, self.name())?;
+        let folder = TrustedFolder::check(&self.root, &self.manifest.name)?;
         let entrypoint = folder.check_entrypoint(&self.manifest.entrypoint)?;
         Ok((folder, entrypoint))
     }
@@ -166,6 +177,6 @@ fn check_config_keys(manifest: &Manifest, settings: &PluginConfig, warnings: &mu
     keys.required.iter().filter(|key| !has_value(key)).cloned().collect()
 }
 
-fn backticked(keys: &[String]) -> String {
-    keys.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ")
+fn backticked(words: impl Iterator<Item = impl fmt::Display>) -> String {
+    words.map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
 }

@@ -1,11 +1,12 @@
 //! Plugins: finding them, deciding which may run, and running one attempt of one as a process.
 //!
-//! A [`Registry`] holds what one configuration makes of `plugins_dir`; [`run`] takes a plugin from it through one
+//! A [`Registry`] holds what one configuration makes of the plugin roots; [`run`] takes a plugin from it through one
 //! attempt and says how that ended. Nothing here knows jobs, queues or SQL, nothing decides about retries,
 //! and nothing is remembered between two attempts.
 //!
 //! | module | owns |
 //! |---|---|
+//! | `root` | in which folder a plugin is |
 //! | `registry`, `conflict` | what was found, and what of the configuration contradicts it |
 //! | `loaded`, `manifest`, `trust`, `environment`, `interpreter` | one plugin: what it declares, whether it may and can run, what it sees |
 //! | `protocol` | the bytes on stdin and stdout |
@@ -23,6 +24,7 @@ mod outcome;
 mod process;
 mod protocol;
 mod registry;
+mod root;
 mod spawn;
 pub mod stray;
 mod text;

@@ -4,25 +4,24 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
-use std::fs;
-use std::io;
-use std::path::Path;
 use std::sync::Arc;
 
 use super::conflict::{self, Conflict};
 use super::environment::{self, Environment};
 use super::loaded::{LoadError, Plugin};
-use super::trust::MANIFEST;
-use crate::config::{Config, PluginConfig};
+use super::root::Roots;
+use crate::command::Command;
+use crate::config::{Config, NamedSchedule, PluginConfig};
 
 #[cfg(test)]
 mod tests;
 
-/// What one configuration makes of `plugins_dir`.
+/// What one configuration makes of its plugin roots.
 #[derive(Debug)]
 pub struct Registry {
     config: Arc<Config>,
     entries: BTreeMap<String, Entry>,
+    warnings: Vec<String>,
 }
 
 /// A plugin that is in the configuration, on disk, or both.
@@ -47,12 +46,10 @@ impl Registry {
     /// [`Registry::discover`] with the daemon's environment given.
     pub(crate) fn discover_in(config: Arc<Config>, process: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
         let inherited = environment::allowed(process);
-        let found = names_on_disk(&config.plugins_dir);
-        let names: BTreeSet<&String> = config.plugins.keys().chain(found.iter().flatten()).collect();
-        let unreadable = found.as_ref().err();
-        let entries =
-            names.into_iter().map(|name| (name.clone(), entry(&config, name, &inherited, unreadable))).collect();
-        Self { entries, config }
+        let roots = Roots::read(&config.plugin_roots);
+        let names: BTreeSet<&String> = config.plugins.keys().chain(roots.names()).collect();
+        let entries = names.into_iter().map(|name| (name.clone(), entry(&config, name, &inherited, &roots))).collect();
+        Self { entries, warnings: roots.warnings(), config }
     }
 
     /// The configuration it was made from.
@@ -63,6 +60,11 @@ impl Registry {
     /// All of them, in the order of their names.
     pub fn entries(&self) -> impl Iterator<Item = &Entry> {
         self.entries.values()
+    }
+
+    /// What is odd about the roots themselves.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     pub fn get(&self, name: &str) -> Option<&Entry> {
@@ -80,35 +82,46 @@ impl Registry {
     }
 }
 
-fn entry(config: &Config, name: &str, inherited: &Environment, unreadable: Option<&io::Error>) -> Entry {
+fn entry(config: &Config, name: &str, inherited: &Environment, roots: &Roots) -> Entry {
     let settings = config.plugins.get(name);
     let mut warnings = Vec::new();
-    let loaded = match unreadable {
-        Some(error) => Err(LoadError::PluginsDir { path: config.plugins_dir.clone(), reason: error.to_string() }),
-        None => {
-            let settings =
-                settings.cloned().unwrap_or_else(|| PluginConfig { enabled: false, ..PluginConfig::default() });
-            let environment = environment::of_plugin(inherited, &settings.env);
-            Plugin::load(&config.plugins_dir, name, settings, environment, &mut warnings).map(Arc::new)
-        }
-    };
     Entry {
         name: name.to_owned(),
         configured: settings.is_some(),
         enabled: settings.is_some_and(|settings| settings.enabled),
-        loaded,
+        loaded: load(name, settings, inherited, roots, &mut warnings).map(Arc::new),
         warnings,
     }
 }
 
-/// The sub-folders with a manifest. A name that is not UTF-8 is shown as well as can be: no manifest can match it.
-fn names_on_disk(plugins_dir: &Path) -> io::Result<BTreeSet<String>> {
-    let mut names = BTreeSet::new();
-    for entry in fs::read_dir(plugins_dir)? {
-        let entry = entry?;
-        if entry.path().join(MANIFEST).symlink_metadata().is_ok() {
-            names.insert(entry.file_name().to_string_lossy().into_owned());
-        }
+fn load(
+    name: &str,
+    settings: Option<&PluginConfig>,
+    inherited: &Environment,
+    roots: &Roots,
+    warnings: &mut Vec<String>,
+) -> Result<Plugin, LoadError> {
+    let settings = settings.cloned().unwrap_or_else(|| PluginConfig { enabled: false, ..PluginConfig::default() });
+    let folder = settings.uses.as_deref().unwrap_or(name);
+    let found = roots.find(folder)?;
+    let root = found.root;
+    for shadowed in found.shadowed {
+        let (used, unused) = (root.join(folder), shadowed.join(folder));
+        warnings.push(format!("`{}` is not used: `{}` comes first", unused.display(), used.display()));
     }
-    Ok(names)
+    if folder != name && roots.names().any(|on_disk| on_disk == name) {
+        warnings.push(format!("it is `{folder}`, as `uses` says, and not the plugin in the folder `{name}`"));
+    }
+    let environment = environment::of_plugin(inherited, &settings.env);
+    let plugin = Plugin::load(root, name, settings, environment, warnings)?;
+    warnings.extend(unseen_payloads(&plugin.settings));
+    Ok(plugin)
+}
+
+/// Of schedules whose payload the plugin does not get: protocol 1 has a place for events only.
+fn unseen_payloads(settings: &PluginConfig) -> impl Iterator<Item = String> {
+    let unseen = |schedule: &&NamedSchedule| schedule.command != Command::Handle && !schedule.payload.is_empty();
+    settings.schedules.iter().filter(unseen).map(|NamedSchedule { id, command, .. }| {
+        format!("it does not see the `payload` of its schedule `{id}`: in protocol 1 only `handle` gets one, not `{command}`")
+    })
 }

@@ -28,8 +28,8 @@ pub enum TrustError {
     NotAFolder { path: PathBuf },
     #[error("`{path}` is not a regular file")]
     NotAFile { path: PathBuf },
-    #[error("`{path}` leads to `{resolved}`, outside of plugins_dir `{plugins_dir}`")]
-    Outside { path: PathBuf, resolved: PathBuf, plugins_dir: PathBuf },
+    #[error("`{path}` leads to `{resolved}`, outside of the plugin root `{root}`")]
+    Outside { path: PathBuf, resolved: PathBuf, root: PathBuf },
     #[error("`{path}` may be written by every user")]
     WorldWritable { path: PathBuf },
     #[error("entrypoint `{entrypoint}` of `{folder}` is absolute; it must be relative to the plugin's folder")]
@@ -43,31 +43,31 @@ pub enum TrustError {
 /// A plugin's folder that passed the checks; the paths are resolved.
 #[derive(Debug)]
 pub(crate) struct TrustedFolder {
-    plugins_dir: PathBuf,
+    root: PathBuf,
     pub(crate) path: PathBuf,
     pub(crate) manifest: PathBuf,
 }
 
 impl TrustedFolder {
-    /// Checks `plugins_dir`, the folder `name` in it, and the manifest there.
-    pub(crate) fn check(plugins_dir: &Path, name: &str) -> Result<Self, TrustError> {
-        let shown = plugins_dir.join(name);
+    /// Checks the root, the folder `name` in it, and the manifest there.
+    pub(crate) fn check(root: &Path, name: &str) -> Result<Self, TrustError> {
+        let shown = root.join(name);
         if !is_direct_child(Path::new(name)) {
             return Err(TrustError::FolderMissing { path: shown });
         }
-        let plugins_dir = plugins_dir.canonicalize().map_err(|reason| unreadable(plugins_dir, reason))?;
-        check_not_world_writable(&plugins_dir, &metadata(&plugins_dir)?)?;
-        let (path, metadata) = resolve(&plugins_dir, Path::new(name)).map_err(|error| match error {
+        let root = root.canonicalize().map_err(|reason| unreadable(root, reason))?;
+        check_not_world_writable(&root, &metadata(&root)?)?;
+        let (path, metadata) = resolve(&root, Path::new(name)).map_err(|error| match error {
             TrustError::Missing { path } => TrustError::FolderMissing { path },
             other => other,
         })?;
-        check_inside(&plugins_dir, &shown, &path)?;
+        check_inside(&root, &shown, &path)?;
         if !metadata.is_dir() {
             return Err(TrustError::NotAFolder { path: shown });
         }
         check_not_world_writable(&path, &metadata)?;
-        check_between(&path, |folder| folder == plugins_dir)?;
-        let mut folder = Self { plugins_dir, path, manifest: PathBuf::new() };
+        check_between(&path, |folder| folder == root)?;
+        let mut folder = Self { root, path, manifest: PathBuf::new() };
         folder.manifest = folder.check_file(Path::new(MANIFEST))?.0;
         Ok(folder)
     }
@@ -88,16 +88,16 @@ impl TrustedFolder {
         Ok(path)
     }
 
-    /// A regular file within `plugins_dir` that only its owner can exchange; `relative` is to the folder.
+    /// A regular file within the root that only its owner can exchange; `relative` is to the folder.
     fn check_file(&self, relative: &Path) -> Result<(PathBuf, Metadata), TrustError> {
         let (path, metadata) = resolve(&self.path, relative)?;
         let shown = || self.path.join(relative);
-        check_inside(&self.plugins_dir, &shown(), &path)?;
+        check_inside(&self.root, &shown(), &path)?;
         if !metadata.is_file() {
             return Err(TrustError::NotAFile { path: shown() });
         }
         check_not_world_writable(&path, &metadata)?;
-        check_between(&path, |folder| folder == self.path || folder == self.plugins_dir)?;
+        check_between(&path, |folder| folder == self.path || folder == self.root)?;
         Ok((path, metadata))
     }
 }
@@ -144,15 +144,11 @@ fn unreadable(path: &Path, reason: io::Error) -> TrustError {
 }
 
 /// `Path::starts_with` compares components: `plugins-evil` is outside of `plugins`.
-fn check_inside(plugins_dir: &Path, shown: &Path, resolved: &Path) -> Result<(), TrustError> {
-    if resolved.starts_with(plugins_dir) && resolved != plugins_dir {
+fn check_inside(root: &Path, shown: &Path, resolved: &Path) -> Result<(), TrustError> {
+    if resolved.starts_with(root) && resolved != root {
         return Ok(());
     }
-    Err(TrustError::Outside {
-        path: shown.to_owned(),
-        resolved: resolved.to_owned(),
-        plugins_dir: plugins_dir.to_owned(),
-    })
+    Err(TrustError::Outside { path: shown.to_owned(), resolved: resolved.to_owned(), root: root.to_owned() })
 }
 
 /// The sticky bit excuses nothing: it keeps others from removing files, not from adding some.

@@ -21,6 +21,8 @@ pub struct NewJob {
     /// Of the target plugin, whoever produced the job.
     pub max_attempts: u32,
     pub submitted_by: SubmittedBy,
+    /// The id of the schedule that asks for it, when one does.
+    pub schedule: Option<String>,
     pub dedupe_key: Option<String>,
     pub parent_job_id: Option<Uuid>,
     pub source_event_id: Option<Uuid>,
@@ -42,6 +44,7 @@ impl NewJob {
             payload: None,
             max_attempts,
             submitted_by,
+            schedule: None,
             dedupe_key: None,
             parent_job_id: None,
             source_event_id: None,
@@ -68,6 +71,8 @@ pub struct Job {
     pub max_attempts: u32,
     #[serde(serialize_with = "text")]
     pub submitted_by: SubmittedBy,
+    /// The id of the schedule that asked for it.
+    pub schedule: Option<String>,
     pub dedupe_key: Option<String>,
     pub parent_job_id: Option<Uuid>,
     pub source_event_id: Option<Uuid>,

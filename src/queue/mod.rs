@@ -26,8 +26,8 @@ pub use job::{Job, JobLogStatus, NewJob, Status, SubmittedBy};
 pub use retention::{Retention, any_expired, delete_expired};
 pub use stats::{Stats, last_success, stats};
 pub use store::{
-    QueuedInit, any_ready, any_retry_set_after, depth, init_runs, newest, oldest_ready, outstanding, outstanding_polls,
-    pull_back_retries, queued_inits, queued_plugins,
+    QueuedInit, any_ready, any_retry_set_after, depth, init_runs, newest, oldest_ready, outstanding,
+    outstanding_of_schedule, pull_back_retries, queued_inits, queued_plugins,
 };
 
 #[cfg(test)]

@@ -11,14 +11,14 @@ use crate::state::{Error, Text, Tx};
 macro_rules! columns {
     () => {
         "seq, id, plugin, command, status, attempt, max_attempts, submitted_by, dedupe_key, parent_job_id, \
-         source_event_id, hops, from_core, created_at, started_at, completed_at, next_retry_at, last_error"
+         source_event_id, hops, from_core, created_at, started_at, completed_at, next_retry_at, last_error, schedule"
     };
 }
 pub(super) use columns;
 
 pub(super) const INSERT: &str = "INSERT INTO job_queue (id, plugin, command, status, attempt, max_attempts, \
-     submitted_by, dedupe_key, parent_job_id, source_event_id, hops, from_core, created_at, completed_at, last_error) \
-     VALUES (?1, ?2, ?3, ?4, 1, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
+     submitted_by, dedupe_key, parent_job_id, source_event_id, hops, from_core, created_at, completed_at, last_error, schedule) \
+     VALUES (?1, ?2, ?3, ?4, 1, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
 pub(super) const INSERT_PAYLOAD: &str = "INSERT INTO job_payload (seq, payload) VALUES (?1, ?2)";
 pub(super) const QUEUED: &str = "SELECT seq FROM job_queue WHERE id = ?1 AND status = 'queued'";
 pub(super) const PAYLOAD: &str = "SELECT payload FROM job_payload WHERE seq = ?1";
@@ -60,8 +60,9 @@ pub(super) const QUEUED_INITS: &str =
     "SELECT plugin, id, submitted_by FROM job_queue WHERE command = 'init' AND status = 'queued' ORDER BY plugin, seq";
 pub(super) const RUNNING_INIT: &str =
     "SELECT 1 FROM job_queue WHERE status = 'running' AND command = 'init' AND plugin = ?1";
-pub(super) const OUTSTANDING_POLLS: &str = "SELECT count(*) FROM job_queue \
-     WHERE command = 'poll' AND status IN ('queued', 'running') AND plugin = ?1";
+pub(super) const OUTSTANDING_OF_SCHEDULE: &str = "SELECT count(*) FROM job_queue \
+     WHERE status IN ('queued', 'running') AND (schedule IS NOT NULL OR command = 'poll') \
+     AND plugin = ?1 AND schedule IS ?2";
 pub(super) const OUTSTANDING: &str = "SELECT 1 FROM job_queue WHERE id = ?1 AND status IN ('queued', 'running')";
 pub(super) const RETRIES_SET_AFTER: &str = "SELECT seq, next_retry_at, retry_set_at FROM job_queue \
      WHERE retry_set_at IS NOT NULL AND retry_set_at > ?1 LIMIT ?2";
@@ -95,7 +96,7 @@ pub(super) const HOT: &[&str] = &[
     CANCEL,
     QUEUED_INITS,
     RUNNING_INIT,
-    OUTSTANDING_POLLS,
+    OUTSTANDING_OF_SCHEDULE,
     OUTSTANDING,
     RETRIES_SET_AFTER,
     MOVE_RETRY,
@@ -129,6 +130,7 @@ pub(super) fn job(row: &Row<'_>) -> rusqlite::Result<Job> {
         completed_at: row.get::<_, Option<Text<_>>>(15)?.map(|time| time.0),
         next_retry_at: row.get::<_, Option<Text<_>>>(16)?.map(|time| time.0),
         last_error: row.get(17)?,
+        schedule: row.get(18)?,
     })
 }
 
@@ -150,6 +152,7 @@ pub(super) fn insert(tx: &Tx<'_>, new: &NewJob, now: Timestamp) -> Result<(), Er
         Text(now),
         dead.map(|_| Text(now)),
         dead,
+        &new.schedule,
     ))?;
     if let Some(payload) = &new.payload {
         tx.prepare_cached(INSERT_PAYLOAD)?.execute((tx.last_insert_rowid(), payload.get()))?;
@@ -297,12 +300,14 @@ pub fn init_runs(connection: &Connection, plugin: &str) -> Result<bool, Error> {
     Ok(connection.prepare_cached(RUNNING_INIT)?.exists([plugin])?)
 }
 
-/// How many polls of a plugin are queued (waiting for a retry included) or running.
+/// How many jobs of a schedule are queued (waiting for a retry included) or running; without one, how many polls of the
+/// plugin are that no schedule has asked for.
 ///
 /// # Errors
 /// When the database cannot be read.
-pub fn outstanding_polls(connection: &Connection, plugin: &str) -> Result<u32, Error> {
-    Ok(connection.prepare_cached(OUTSTANDING_POLLS)?.query_row([plugin], |row| row.get(0))?)
+pub fn outstanding_of_schedule(connection: &Connection, plugin: &str, schedule: Option<&str>) -> Result<u32, Error> {
+    let mut statement = connection.prepare_cached(OUTSTANDING_OF_SCHEDULE)?;
+    Ok(statement.query_row((plugin, schedule), |row| row.get(0))?)
 }
 
 /// Whether a job is queued or running.

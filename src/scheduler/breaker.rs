@@ -1,4 +1,4 @@
-//! The circuit breaker of scheduled polls: what opens it, what a due poll may do, what closes it. Its state is pure; the
+//! The circuit breaker of scheduled jobs: what opens it, what a due poll may do, what closes it. Its state is pure; the
 //! functions at the end read and write it.
 
 use rusqlite::{Connection, OptionalExtension, Row};
@@ -12,7 +12,7 @@ use crate::config::CircuitBreaker;
 use crate::queue::{self, Job};
 use crate::state::{Error, Text, Tx};
 
-/// The breaker of one plugin's polls.
+/// The breaker of one command of a plugin.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Breaker {
     /// Jobs in a row that ended `dead` by their own outcome.
@@ -34,7 +34,7 @@ pub enum BreakerState {
     HalfOpen,
 }
 
-/// What a poll that is due may do.
+/// What a job that is due may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Gate {
     Pass,
@@ -62,7 +62,7 @@ impl Breaker {
         }
     }
 
-    /// What a due poll may do; `outstanding` says whether the probe is queued or running.
+    /// What a due job may do; `outstanding` says whether the probe is queued or running.
     pub(super) fn gate(&self, settings: CircuitBreaker, now: Timestamp, outstanding: bool) -> Gate {
         match (self.opened_at, self.probe) {
             (None, _) => Gate::Pass,
@@ -74,7 +74,7 @@ impl Breaker {
         }
     }
 
-    /// Takes the outcome of a scheduled poll into account. What changed, if anything did.
+    /// Takes the outcome of a scheduled job into account. What changed, if anything did.
     pub(super) fn settle(
         &mut self,
         job: &Job,
@@ -87,7 +87,7 @@ impl Breaker {
             return None;
         }
         match verdict {
-            // As if it had been cancelled: the next poll decides.
+            // As if it had been cancelled: the next one decides.
             Verdict::Interrupted => return None,
             Verdict::Succeeded => {
                 let was_open = self.opened_at.is_some();
@@ -111,8 +111,12 @@ pub(super) const ONE: &str = "SELECT failures, opened_at, probe_job_id, reset_se
 const PUT: &str = "INSERT INTO circuit_breaker (plugin, command, failures, opened_at, probe_job_id, reset_seq) \
      VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (plugin, command) DO UPDATE SET failures = excluded.failures, \
      opened_at = excluded.opened_at, probe_job_id = excluded.probe_job_id, reset_seq = excluded.reset_seq";
-const NOT_CLOSED: &str = "SELECT count(*) FROM circuit_breaker JOIN plugin ON plugin.name = circuit_breaker.plugin \
-     WHERE opened_at IS NOT NULL AND enabled = 1 AND schedule_every_ms IS NOT NULL";
+const NOT_CLOSED: &str = "SELECT count(*) FROM circuit_breaker WHERE opened_at IS NOT NULL AND EXISTS \
+     (SELECT 1 FROM schedule WHERE schedule.plugin = circuit_breaker.plugin \
+     AND schedule.command = circuit_breaker.command AND next_run IS NOT NULL)";
+const COMMANDS: &str = "SELECT command FROM circuit_breaker WHERE plugin = ?1 \
+     UNION SELECT command FROM schedule WHERE plugin = ?1";
+const SCHEDULED_COMMANDS: &str = "SELECT DISTINCT command FROM schedule WHERE plugin = ?1 AND next_run IS NOT NULL";
 
 fn breaker(row: &Row<'_>) -> rusqlite::Result<Breaker> {
     Ok(Breaker {
@@ -123,16 +127,44 @@ fn breaker(row: &Row<'_>) -> rusqlite::Result<Breaker> {
     })
 }
 
-/// The breaker of a plugin's polls; a closed one if nothing has ever happened to it.
+/// The breaker of a plugin's scheduled jobs with this command; a closed one if nothing has ever happened to it.
 ///
 /// # Errors
 /// When the database cannot be read.
-pub fn breaker_of(connection: &Connection, plugin: &str) -> Result<Breaker, Error> {
-    let found = connection.prepare_cached(ONE)?.query_row((plugin, Text(Command::Poll)), breaker).optional()?;
+pub fn breaker_of(connection: &Connection, plugin: &str, command: Command) -> Result<Breaker, Error> {
+    let found = connection.prepare_cached(ONE)?.query_row((plugin, Text(command)), breaker).optional()?;
     Ok(found.unwrap_or_default())
 }
 
-/// How many breakers of plugins that would be polled are open or half open.
+/// The breaker of each command that a plugin has a schedule for; none while the plugin is not loaded.
+///
+/// # Errors
+/// When the database cannot be read.
+pub fn breakers_of(connection: &Connection, plugin: &str) -> Result<Vec<(Command, Breaker)>, Error> {
+    let read = |command| Ok((command, breaker_of(connection, plugin, command)?));
+    commands(connection, SCHEDULED_COMMANDS, plugin)?.into_iter().map(read).collect()
+}
+
+/// The one of several breakers that matters most: an open one before a half open one before a closed one, then the one
+/// with the most failures; none of none.
+pub fn worst(breakers: Vec<(Command, Breaker)>) -> Option<(Command, Breaker)> {
+    breakers.into_iter().max_by_key(|(_, breaker)| {
+        let state = match breaker.state() {
+            BreakerState::Closed => 0,
+            BreakerState::HalfOpen => 1,
+            BreakerState::Open => 2,
+        };
+        (state, breaker.failures)
+    })
+}
+
+fn commands(connection: &Connection, sql: &str, plugin: &str) -> Result<Vec<Command>, Error> {
+    let mut statement = connection.prepare_cached(sql)?;
+    let rows = statement.query_map([plugin], |row| Ok(row.get::<_, Text<Command>>(0)?.0))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// How many breakers of schedules that would run are open or half open.
 ///
 /// # Errors
 /// When the database cannot be read.
@@ -140,29 +172,39 @@ pub fn open_breakers(connection: &Connection) -> Result<usize, Error> {
     Ok(connection.prepare_cached(NOT_CLOSED)?.query_row([], |row| row.get(0))?)
 }
 
-pub(super) fn put(tx: &Tx<'_>, plugin: &str, breaker: &Breaker) -> Result<(), Error> {
+pub(super) fn put(tx: &Tx<'_>, plugin: &str, command: Command, breaker: &Breaker) -> Result<(), Error> {
     let Breaker { failures, opened_at, probe, reset_seq } = breaker;
-    let row = (plugin, Text(Command::Poll), failures, opened_at.map(Text), probe.map(Text), reset_seq);
+    let row = (plugin, Text(command), failures, opened_at.map(Text), probe.map(Text), reset_seq);
     tx.prepare_cached(PUT)?.execute(row)?;
     Ok(())
 }
 
-/// Closes the breaker of a plugin by hand. What it was before; jobs that are on the queue by now do not count again.
+/// Closes the breakers of a plugin by hand. What they were before; jobs that are on the queue by now do not count again.
 ///
 /// # Errors
 /// When the database cannot be written.
-pub fn reset_breaker(tx: &Tx<'_>, plugin: &str) -> Result<Breaker, Error> {
-    let before = breaker_of(tx, plugin)?;
-    put(tx, plugin, &Breaker { reset_seq: queue::newest(tx)?, ..Breaker::default() })?;
+pub fn reset_breakers(tx: &Tx<'_>, plugin: &str) -> Result<Vec<(Command, Breaker)>, Error> {
+    let reset_seq = queue::newest(tx)?;
+    let mut before = Vec::new();
+    for command in commands(tx, COMMANDS, plugin)? {
+        before.push((command, breaker_of(tx, plugin, command)?));
+        put(tx, plugin, command, &Breaker { reset_seq, ..Breaker::default() })?;
+    }
     Ok(before)
 }
 
-/// What a poll that is due may do, with the time mended if the clock stepped back over the opening.
-pub(super) fn gate(tx: &Tx<'_>, plugin: &str, settings: CircuitBreaker, now: Timestamp) -> Result<Gate, Error> {
-    let mut breaker = breaker_of(tx, plugin)?;
+/// What a job that is due may do, with the time mended if the clock stepped back over the opening.
+pub(super) fn gate(
+    tx: &Tx<'_>,
+    plugin: &str,
+    command: Command,
+    settings: CircuitBreaker,
+    now: Timestamp,
+) -> Result<Gate, Error> {
+    let mut breaker = breaker_of(tx, plugin, command)?;
     if breaker.opened_at.is_some_and(|opened_at| opened_at > now) {
         breaker.opened_at = Some(now);
-        put(tx, plugin, &breaker)?;
+        put(tx, plugin, command, &breaker)?;
     }
     let outstanding = match breaker.probe {
         Some(probe) => queue::outstanding(tx, probe)?,
@@ -171,20 +213,20 @@ pub(super) fn gate(tx: &Tx<'_>, plugin: &str, settings: CircuitBreaker, now: Tim
     Ok(breaker.gate(settings, now, outstanding))
 }
 
-/// Notes what was enqueued as a scheduled poll.
-pub(super) fn enqueued(tx: &Tx<'_>, plugin: &str, poll: Uuid, gate: Gate) -> Result<(), Error> {
-    let breaker = breaker_of(tx, plugin)?;
+/// Notes what was enqueued by a schedule.
+pub(super) fn enqueued(tx: &Tx<'_>, plugin: &str, command: Command, job: Uuid, gate: Gate) -> Result<(), Error> {
+    let breaker = breaker_of(tx, plugin, command)?;
     // A place in the queue is given again when the last jobs were deleted: this one is newer than the reset.
     let reset_seq = breaker.reset_seq.min(queue::newest(tx)? - 1);
-    let probe = if gate == Gate::Probe { Some(poll) } else { breaker.probe };
+    let probe = if gate == Gate::Probe { Some(job) } else { breaker.probe };
     let noted = Breaker { probe, reset_seq, ..breaker.clone() };
     if noted != breaker {
-        put(tx, plugin, &noted)?;
+        put(tx, plugin, command, &noted)?;
     }
     Ok(())
 }
 
-/// Takes the outcome of a scheduled poll into account.
+/// Takes the outcome of a scheduled job into account.
 pub(super) fn settled(
     tx: &Tx<'_>,
     job: &Job,
@@ -192,11 +234,11 @@ pub(super) fn settled(
     settings: CircuitBreaker,
     now: Timestamp,
 ) -> Result<Option<Consequence>, Error> {
-    let before = breaker_of(tx, &job.plugin)?;
+    let before = breaker_of(tx, &job.plugin, job.command)?;
     let mut breaker = before.clone();
     let change = breaker.settle(job, verdict, settings, now);
     if breaker != before {
-        put(tx, &job.plugin, &breaker)?;
+        put(tx, &job.plugin, job.command, &breaker)?;
     }
     Ok(change)
 }

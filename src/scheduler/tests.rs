@@ -9,7 +9,8 @@ use rusqlite::Connection;
 use super::store::Scheduled;
 use super::*;
 use crate::clock::Timestamp;
-use crate::config::{CircuitBreaker, Schedule, Window};
+use crate::command::Command;
+use crate::config::{CircuitBreaker, DEFAULT_SCHEDULE, Schedule, Window};
 use crate::queue::{self, Attempted, JobLogStatus, Limits, Transition};
 use crate::state::{Tx, in_memory};
 
@@ -22,7 +23,14 @@ fn time(text: &str) -> Timestamp {
 
 fn every(every: Duration) -> Plan {
     let schedule = Schedule { every, jitter: Duration::ZERO, preferred_window: None };
-    Plan { schedule, max_outstanding_polls: 1, max_attempts: 1, circuit_breaker: CircuitBreaker::default() }
+    Plan {
+        command: Command::Poll,
+        payload: None,
+        schedule,
+        max_outstanding: 1,
+        max_attempts: 1,
+        circuit_breaker: CircuitBreaker::default(),
+    }
 }
 
 fn within(plan: Plan, start: &str, end: &str) -> Plan {
@@ -33,6 +41,7 @@ fn within(plan: Plan, start: &str, end: &str) -> Plan {
 
 mod breaker;
 mod init;
+mod several;
 
 /// A scheduler over a database in memory, with a clock that the test moves.
 struct World {
@@ -45,11 +54,28 @@ struct World {
 
 impl World {
     fn new(plans: impl IntoIterator<Item = (&'static str, Plan)>, zone: Tz, now: &str) -> Self {
-        let polls = plans.into_iter().map(|(name, plan)| (name.to_owned(), plan)).collect();
-        let plans = Plans { polls, ..Plans::default() };
-        let mut world = Self { connection: in_memory(), plans, zone, now: time(now), rng: StdRng::seed_from_u64(7) };
+        let mut world = Self {
+            connection: in_memory(),
+            plans: Plans::default(),
+            zone,
+            now: time(now),
+            rng: StdRng::seed_from_u64(7),
+        };
+        for (name, plan) in plans {
+            world.set(name, plan);
+        }
         world.sync();
         world
+    }
+
+    /// `name` is that of a plugin, or `plugin/schedule`.
+    fn set(&mut self, name: &str, plan: Plan) {
+        let (plugin, schedule) = name.split_once('/').unwrap_or((name, DEFAULT_SCHEDULE));
+        self.plans.schedules.entry(plugin.to_owned()).or_default().insert(schedule.to_owned(), plan);
+    }
+
+    fn plan(&mut self, plugin: &str) -> &mut Plan {
+        self.plans.schedules.get_mut(plugin).unwrap().get_mut(DEFAULT_SCHEDULE).unwrap()
     }
 
     fn sync(&mut self) {
@@ -58,7 +84,8 @@ impl World {
 
     fn tick(&mut self) -> Vec<String> {
         let tx = Tx::over(&self.connection);
-        tick(&tx, &self.plans, LIMITS, &self.zone, self.now, &mut self.rng).unwrap().enqueued
+        let ticked = tick(&tx, &self.plans, LIMITS, &self.zone, self.now, &mut self.rng).unwrap();
+        ticked.enqueued.iter().map(name).collect()
     }
 
     /// Runs whatever is due, all of it ending in `transition`.
@@ -85,8 +112,13 @@ impl World {
         self.now = self.now.after(duration);
     }
 
-    fn row(&self, plugin: &str) -> Scheduled {
-        store::one(&self.connection, plugin).unwrap().unwrap()
+    fn row(&self, name: &str) -> Scheduled {
+        self.find(name).unwrap()
+    }
+
+    fn find(&self, name: &str) -> Option<Scheduled> {
+        let (plugin, schedule) = name.split_once('/').unwrap_or((name, DEFAULT_SCHEDULE));
+        store::one(&self.connection, plugin, schedule).unwrap()
     }
 
     /// Ticks at the first whole minute after each time that something is due, until `end`; when polls were enqueued.
@@ -104,6 +136,11 @@ impl World {
         }
         runs
     }
+}
+
+/// As [`World::set`] takes it.
+fn name((plugin, schedule): &(String, String)) -> String {
+    if schedule == DEFAULT_SCHEDULE { plugin.clone() } else { format!("{plugin}/{schedule}") }
 }
 
 fn dead() -> Transition {
@@ -190,7 +227,7 @@ fn retries_and_other_producers_do_not_move_the_schedule() {
     let retry = Transition::Retry { status: JobLogStatus::Failed, error: "no".to_owned(), at: None };
     let ended = Ended { job: claimed.job(), transition: &retry, interrupted: false };
     settled(&tx, ended, &world.plans, &world.plans, &world.zone, world.now, &mut world.rng).unwrap();
-    let by_hand = queue::Job { submitted_by: queue::SubmittedBy::Cli, ..claimed.job().clone() };
+    let by_hand = queue::Job { submitted_by: queue::SubmittedBy::Cli, schedule: None, ..claimed.job().clone() };
     let ended = Ended { job: &by_hand, transition: &Transition::Succeeded, interrupted: false };
     settled(&tx, ended, &world.plans, &world.plans, &world.zone, world.now, &mut world.rng).unwrap();
     assert_eq!(world.row("a"), before);
@@ -199,7 +236,7 @@ fn retries_and_other_producers_do_not_move_the_schedule() {
 #[test]
 fn outstanding_polls_hold_back_the_next_one() {
     let mut two = every(HOUR);
-    two.max_outstanding_polls = 2;
+    two.max_outstanding = 2;
     let mut world = World::new([("one", every(HOUR)), ("two", two)], Tz::UTC, "2026-01-01T00:00:00.000Z");
     assert_eq!(world.tick(), ["one", "two"]);
     world.now = time("2026-01-01T05:00:00.000Z");
@@ -216,7 +253,7 @@ fn a_full_queue_leaves_the_polls_due() {
     let full = Limits { max_queue_depth: 1, ..LIMITS };
     let tx = Tx::over(&world.connection);
     let ticked = tick(&tx, &world.plans, full, &world.zone, world.now, &mut world.rng).unwrap();
-    assert_eq!((ticked.enqueued, ticked.queue_full), (vec!["a".to_owned()], true));
+    assert_eq!((ticked.enqueued.iter().map(name).collect(), ticked.queue_full), (vec!["a".to_owned()], true));
     world.run_all(&Transition::Succeeded);
     assert_eq!(world.tick(), ["b"]);
 }
@@ -255,16 +292,16 @@ fn a_restart_draws_nothing_again_and_a_change_counts_from_the_anchor() {
     world.sync();
     assert_eq!(world.row("a"), drawn);
 
-    world.plans.polls.insert("a".to_owned(), every(HOUR * 2));
+    world.set("a", every(HOUR * 2));
     world.sync();
     assert_eq!(world.row("a").next_run, Some(time("2026-01-01T02:00:00.000Z")));
 
-    // Without its schedule it waits; with it again it still knows when it ran.
-    world.plans.polls.clear();
+    // While it is not loaded it waits; with it again it still knows when it ran.
+    world.plans.schedules.clear();
     world.sync();
     world.now = time("2026-01-01T05:00:00.000Z");
     assert_eq!((world.row("a").next_run, world.tick()), (None, Vec::new()));
-    world.plans.polls.insert("a".to_owned(), every(HOUR * 24));
+    world.set("a", every(HOUR * 24));
     world.sync();
     assert_eq!(world.row("a").next_run, Some(time("2026-01-02T00:00:00.000Z")));
 }
@@ -272,7 +309,9 @@ fn a_restart_draws_nothing_again_and_a_change_counts_from_the_anchor() {
 #[test]
 fn ticks_find_what_is_due_by_an_index() {
     let connection = in_memory();
-    for sql in [store::DUE, store::ANCHORED_AFTER, store::ONE, store::PUT, store::SUSPEND] {
+    for sql in
+        [store::DUE, store::ANCHORED_AFTER, store::ONE, store::PUT, store::SUSPEND, store::DELETE, store::OF_PLUGIN]
+    {
         let mut explain = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
         let nulls = rusqlite::params_from_iter(vec![rusqlite::types::Null; explain.parameter_count()]);
         let plan: Vec<String> = explain.query_map(nulls, |row| row.get(3)).unwrap().map(Result::unwrap).collect();

@@ -1,11 +1,14 @@
 //! What happens at a heartbeat, at the start, and when a run has ended: each inside the caller's transaction.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeZone;
 use rand::{Rng, RngExt};
 use rusqlite::Connection;
+use serde_json::value::RawValue;
+use uuid::Uuid;
 
 use super::breaker::{self, Gate, Verdict};
 use super::init::{self, Inits};
@@ -13,15 +16,20 @@ use super::schedule::{hash, into_window, next_run};
 use super::store::{self, Scheduled};
 use crate::clock::Timestamp;
 use crate::command::Command;
-use crate::config::{CircuitBreaker, Schedule};
+use crate::config::{CircuitBreaker, SCHEDULER_SOURCE, Schedule};
+use crate::plugin::Envelope;
 use crate::queue::{self, Enqueued, Job, Limits, NewJob, SubmittedBy, Transition};
 use crate::state::{Error, Tx};
 
-/// One plugin that is to be polled.
+/// One schedule of a plugin.
 #[derive(Debug, Clone)]
 pub struct Plan {
+    pub command: Command,
+    /// Of each job; for `handle` it is wrapped in an event.
+    pub payload: Option<Arc<RawValue>>,
     pub schedule: Schedule,
-    pub max_outstanding_polls: u32,
+    /// How many jobs of it may wait or run at once.
+    pub max_outstanding: u32,
     /// Of the jobs, from the plugin's `retry`.
     pub max_attempts: u32,
     pub circuit_breaker: CircuitBreaker,
@@ -30,17 +38,25 @@ pub struct Plan {
 /// What is to be done for which plugin.
 #[derive(Debug, Clone, Default)]
 pub struct Plans {
-    /// By plugin name, which is the order in which they are visited.
-    pub polls: BTreeMap<String, Plan>,
+    /// By the plugin's name, then by the schedule's id, which is the order in which they are visited.
+    pub schedules: BTreeMap<String, BTreeMap<String, Plan>>,
+    /// Every plugin that is loaded, also without a schedule.
     pub inits: Inits,
+}
+
+impl Plans {
+    /// The schedule of this id.
+    pub fn plan(&self, plugin: &str, schedule: &str) -> Option<&Plan> {
+        self.schedules.get(plugin)?.get(schedule)
+    }
 }
 
 /// What a tick did.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Ticked {
-    /// The plugins whose poll was put on the queue.
-    pub enqueued: Vec<String>,
-    /// The queue was full: the polls that are due wait for a later tick.
+    /// Plugin and schedule of what was put on the queue.
+    pub enqueued: Vec<(String, String)>,
+    /// The queue was full: what is due waits for a later tick.
     pub queue_full: bool,
     /// The clock has moved, so that the dispatcher's own alarm for the next retry may be wrong.
     pub wake: bool,
@@ -49,8 +65,9 @@ pub struct Ticked {
 /// As many retries are moved by one tick after the clock stepped back.
 const RETRIES_AT_ONCE: u32 = 1_000;
 
-/// Brings the tables in line with the configuration: new plugins are due at once, changed schedules are drawn anew from
-/// their anchor, plugins without a schedule keep their anchor and wait; inits that are due are enqueued.
+/// Brings the tables in line with the configuration: new schedules are due at once, changed ones are drawn anew from
+/// their anchor, those of plugins that are not loaded keep their anchor and wait, others that are gone are forgotten;
+/// inits that are due are enqueued.
 ///
 /// # Errors
 /// When the database cannot be written.
@@ -62,14 +79,24 @@ pub fn sync<Z: TimeZone>(
     rng: &mut impl Rng,
 ) -> Result<(), Error> {
     let stored = store::all(tx)?;
-    for row in stored.iter().filter(|row| row.next_run.is_some() && !plans.polls.contains_key(&row.plugin)) {
-        store::suspend(tx, &row.plugin)?;
+    for row in stored.iter().filter(|row| plans.plan(&row.plugin, &row.schedule).is_none()) {
+        if plans.inits.contains_key(&row.plugin) {
+            store::delete(tx, row)?;
+        } else if row.next_run.is_some() {
+            store::suspend(tx, row)?;
+        }
     }
-    let mut stored: BTreeMap<_, _> = stored.into_iter().map(|row| (row.plugin.clone(), row)).collect();
-    for (plugin, plan) in &plans.polls {
-        let hash = hash(&plan.schedule);
-        let row = stored.remove(plugin);
-        if row.as_ref().is_some_and(|row| row.hash == hash && row.next_run.is_some()) {
+    let key = |row: Scheduled| ((row.plugin.clone(), row.schedule.clone()), row);
+    let mut stored: BTreeMap<_, _> = stored.into_iter().map(key).collect();
+    let planned =
+        plans.schedules.iter().flat_map(|(plugin, plans)| plans.iter().map(move |(id, plan)| (plugin, id, plan)));
+    for (plugin, schedule, plan) in planned {
+        let (hash, command) = (hash(&plan.schedule), plan.command);
+        let row = stored.remove(&(plugin.clone(), schedule.clone()));
+        if let Some(row) = row.as_ref().filter(|row| row.hash == hash && row.next_run.is_some()) {
+            if row.command != command {
+                store::put(tx, &Scheduled { command, ..row.clone() })?;
+            }
             continue;
         }
         let anchor = row.and_then(|row| row.anchor).map(|anchor| anchor.min(now));
@@ -77,7 +104,8 @@ pub fn sync<Z: TimeZone>(
             None => into_window(&plan.schedule, zone, now),
             Some(anchor) => next_run(&plan.schedule, zone, anchor, rng.random()),
         };
-        store::put(tx, &Scheduled { plugin: plugin.clone(), hash, anchor, next_run: Some(next) })?;
+        let (plugin, schedule) = (plugin.clone(), schedule.clone());
+        store::put(tx, &Scheduled { plugin, schedule, command, hash, anchor, next_run: Some(next) })?;
     }
     init::sync(tx, &plans.inits, now)
 }
@@ -93,7 +121,7 @@ pub fn anything_due(connection: &Connection, now: Timestamp) -> Result<bool, Err
         || !store::anchored_after(connection, now)?.is_empty())
 }
 
-/// One heartbeat: mends what a clock that stepped back has left, then puts every poll that is due on the queue.
+/// One heartbeat: mends what a clock that stepped back has left, then puts everything that is due on the queue.
 ///
 /// # Errors
 /// When the database cannot be written.
@@ -107,46 +135,77 @@ pub fn tick<Z: TimeZone>(
 ) -> Result<Ticked, Error> {
     let pulled_back = queue::pull_back_retries(tx, now, RETRIES_AT_ONCE)?;
     for row in store::anchored_after(tx, now)? {
-        if let Some(plan) = plans.polls.get(&row.plugin) {
+        if let Some(plan) = plans.plan(&row.plugin, &row.schedule) {
             reanchor(tx, row, plan, zone, now, rng)?;
         }
     }
     let retry_due = queue::next_retry(tx)?.is_some_and(|at| at <= now);
     let mut ticked = Ticked { wake: pulled_back > 0 || retry_due, ..Ticked::default() };
     let mut due = store::due(tx, now)?;
-    due.sort_by(|a, b| a.plugin.cmp(&b.plugin));
+    due.sort_by(|a, b| (&a.plugin, &a.schedule).cmp(&(&b.plugin, &b.schedule)));
     for row in due {
-        let Some(plan) = plans.polls.get(&row.plugin) else { continue };
-        let plugin = row.plugin.clone();
+        let Some(plan) = plans.plan(&row.plugin, &row.schedule) else { continue };
+        let (plugin, schedule) = (row.plugin.clone(), row.schedule.clone());
         let allowed_at = into_window(&plan.schedule, zone, now);
         if allowed_at != now {
             store::put(tx, &Scheduled { next_run: Some(allowed_at), ..row })?;
             continue;
         }
-        if queue::outstanding_polls(tx, &plugin)? >= plan.max_outstanding_polls {
-            tracing::debug!(plugin, "poll is due, but enough of them are outstanding");
+        if outstanding(tx, &row, plan)? >= plan.max_outstanding {
+            tracing::debug!(plugin, schedule, "a run is due, but enough of them are outstanding");
             continue;
         }
-        let gate = breaker::gate(tx, &plugin, plan.circuit_breaker, now)?;
+        let gate = breaker::gate(tx, &plugin, plan.command, plan.circuit_breaker, now)?;
         if gate == Gate::Hold || init::unhealthy(tx, &plugin)?.is_some() {
-            tracing::debug!(plugin, "poll is due, but its breaker is open or its init has failed");
+            tracing::debug!(plugin, schedule, "a run is due, but its breaker is open or its init has failed");
             continue;
         }
-        let poll = NewJob::new(&plugin, Command::Poll, SubmittedBy::Scheduler, plan.max_attempts);
-        match queue::enqueue(tx, &poll, limits, now)? {
+        let job = job(&plugin, &schedule, plan, now);
+        match queue::enqueue(tx, &job, limits, now)? {
             Enqueued::Inserted => {
-                breaker::enqueued(tx, &plugin, poll.id, gate)?;
+                breaker::enqueued(tx, &plugin, plan.command, job.id, gate)?;
                 reanchor(tx, row, plan, zone, now, rng)?;
-                ticked.enqueued.push(plugin);
+                ticked.enqueued.push((plugin, schedule));
             }
             Enqueued::QueueFull => {
                 ticked.queue_full = true;
                 break;
             }
-            Enqueued::Duplicate(_) => unreachable!("a poll has no dedupe key"),
+            Enqueued::Duplicate(_) => unreachable!("a scheduled job has no dedupe key"),
         }
     }
     Ok(ticked)
+}
+
+/// The jobs that hold back the next run of a schedule. A poll by hand is as good as one of a schedule's.
+fn outstanding(tx: &Tx<'_>, row: &Scheduled, plan: &Plan) -> Result<u32, Error> {
+    let own = queue::outstanding_of_schedule(tx, &row.plugin, Some(&row.schedule))?;
+    let by_hand = match plan.command {
+        Command::Poll => queue::outstanding_of_schedule(tx, &row.plugin, None)?,
+        _ => 0,
+    };
+    Ok(own.saturating_add(by_hand))
+}
+
+fn job(plugin: &str, schedule: &str, plan: &Plan, now: Timestamp) -> NewJob {
+    let job = NewJob {
+        schedule: Some(schedule.to_owned()),
+        ..NewJob::new(plugin, plan.command, SubmittedBy::Scheduler, plan.max_attempts)
+    };
+    if plan.command != Command::Handle {
+        return NewJob { payload: plan.payload.clone(), ..job };
+    }
+    let event_id = Uuid::now_v7();
+    let empty = RawValue::from_string("{}".to_owned()).expect("this is JSON");
+    let envelope = Envelope {
+        kind: &format!("schedule.{schedule}"),
+        payload: plan.payload.as_deref().unwrap_or(&empty),
+        dedupe_key: None,
+        source: SCHEDULER_SOURCE,
+        timestamp: now,
+        event_id,
+    };
+    NewJob { payload: Some(envelope.to_json().into()), source_event_id: Some(event_id), ..job }
 }
 
 /// What the end of a job means for its plugin, beside what it means for the job.
@@ -166,9 +225,9 @@ pub struct Ended<'a> {
     pub interrupted: bool,
 }
 
-/// Moves what depends on how a job has ended: for a scheduled poll its breaker and its schedule, whose next run counts
-/// from now; for an `init` the plugin's health. `plans` are those that it was claimed with; when its plugin is polled
-/// next is for the `newest` to say.
+/// Moves what depends on how a job has ended: for a scheduled one its breaker and its schedule, whose next run counts
+/// from now; for an `init` the plugin's health. `plans` are those that it was claimed with; when the next one comes is
+/// for the `newest` to say.
 ///
 /// # Errors
 /// When the database cannot be written.
@@ -188,17 +247,15 @@ pub fn settled<Z: TimeZone>(
         Transition::Dead { error, .. } => (Verdict::Failed, error.as_str()),
         Transition::Retry { .. } | Transition::Requeued => return Ok(None),
     };
-    match (job.command, job.submitted_by) {
-        (Command::Poll, SubmittedBy::Scheduler) => {
-            if let (Some(plan), Some(row)) = (newest.polls.get(&job.plugin), store::one(tx, &job.plugin)?) {
-                reanchor(tx, row, plan, zone, now, rng)?;
-            }
-            let Some(plan) = plans.polls.get(&job.plugin) else { return Ok(None) };
-            breaker::settled(tx, job, verdict, plan.circuit_breaker, now)
-        }
-        (Command::Init, _) => init::settled(tx, job, verdict, error, &plans.inits, now),
-        _ => Ok(None),
+    if job.command == Command::Init {
+        return init::settled(tx, job, verdict, error, &plans.inits, now);
     }
+    let Some(schedule) = &job.schedule else { return Ok(None) };
+    if let (Some(plan), Some(row)) = (newest.plan(&job.plugin, schedule), store::one(tx, &job.plugin, schedule)?) {
+        reanchor(tx, row, plan, zone, now, rng)?;
+    }
+    let Some(plan) = plans.plan(&job.plugin, schedule) else { return Ok(None) };
+    breaker::settled(tx, job, verdict, plan.circuit_breaker, now)
 }
 
 fn reanchor<Z: TimeZone>(

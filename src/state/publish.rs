@@ -77,7 +77,26 @@ pub struct Published {
     pub version: Option<String>,
     pub commands: Vec<String>,
     pub max_attempts: u32,
+    /// The shortest of `schedules`.
     pub schedule_every_ms: Option<u64>,
+    pub schedules: Vec<Scheduled>,
+    /// Of an alias: the plugin whose files it runs.
+    pub uses: Option<String>,
+    /// Where it was loaded from.
+    pub folder: Option<String>,
+    /// What is odd about it and does not keep it from running.
+    pub warnings: Vec<String>,
+}
+
+/// What a plugin is asked for at its time.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Scheduled {
+    pub id: String,
+    pub command: String,
+    pub every_ms: u64,
+    /// Not published, but known by the scheduler's table: for whoever shows both.
+    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
+    pub next_run: Option<Timestamp>,
 }
 
 /// The identity of the database, which every plugin process carries.
@@ -198,11 +217,14 @@ pub fn probe(tx: &Tx<'_>) -> Result<(), Error> {
 pub fn plugins(tx: &Tx<'_>, plugins: &[Published]) -> Result<(), Error> {
     tx.execute("DELETE FROM plugin", [])?;
     let mut insert = tx.prepare(
-        "INSERT INTO plugin (name, enabled, loaded, error, version, commands, max_attempts, schedule_every_ms)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        "INSERT INTO plugin (name, enabled, loaded, error, version, commands, max_attempts, schedule_every_ms,
+                schedules, uses, folder, warnings)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
     )?;
     for plugin in plugins {
         let commands = serde_json::to_string(&plugin.commands).expect("a list of strings is JSON");
+        let schedules = serde_json::to_string(&plugin.schedules).expect("texts and numbers are JSON");
+        let warnings = serde_json::to_string(&plugin.warnings).expect("a list of strings is JSON");
         insert.execute((
             &plugin.name,
             plugin.enabled,
@@ -212,6 +234,10 @@ pub fn plugins(tx: &Tx<'_>, plugins: &[Published]) -> Result<(), Error> {
             commands,
             plugin.max_attempts,
             plugin.schedule_every_ms,
+            schedules,
+            &plugin.uses,
+            &plugin.folder,
+            warnings,
         ))?;
     }
     Ok(())
@@ -237,10 +263,11 @@ pub fn plugin(connection: &Connection, name: &str) -> Result<Option<Published>, 
 }
 
 const SELECT_PLUGIN: &str =
-    "SELECT name, enabled, loaded, error, version, commands, max_attempts, schedule_every_ms FROM plugin";
+    "SELECT name, enabled, loaded, error, version, commands, max_attempts, schedule_every_ms, schedules, uses, folder,
+            warnings FROM plugin";
 
 fn published(row: &rusqlite::Row<'_>) -> rusqlite::Result<Published> {
-    let commands: String = row.get(5)?;
+    let (commands, schedules, warnings): (String, String, String) = (row.get(5)?, row.get(8)?, row.get(11)?);
     Ok(Published {
         name: row.get(0)?,
         enabled: row.get(1)?,
@@ -250,6 +277,10 @@ fn published(row: &rusqlite::Row<'_>) -> rusqlite::Result<Published> {
         commands: serde_json::from_str(&commands).unwrap_or_default(),
         max_attempts: row.get(6)?,
         schedule_every_ms: row.get(7)?,
+        schedules: serde_json::from_str(&schedules).unwrap_or_default(),
+        uses: row.get(9)?,
+        folder: row.get(10)?,
+        warnings: serde_json::from_str(&warnings).unwrap_or_default(),
     })
 }
 

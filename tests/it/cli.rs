@@ -416,12 +416,12 @@ fn plugins_shows_what_the_daemon_made_of_each() {
     let folder = site.path("").canonicalize().unwrap().display().to_string();
     let table = table.stdout.replace(folder.trim_end_matches('/'), "SITE");
     insta::assert_snapshot!(table, @r"
-    PLUGIN  STATE       VERSION  COMMANDS     EVERY  REASON
-    bad     not loaded  -        -            -      `SITE/plugins/bad/run` is missing
-    dead    loaded      1.0.0    poll handle  -      -
-    good    loaded      1.0.0    poll handle  1h     -
-    off     disabled    1.0.0    poll handle  -      -
-    waits   loaded      1.0.0    poll handle  -      -
+    PLUGIN  USES  STATE       VERSION  COMMANDS     EVERY  REASON
+    bad     -     not loaded  -        -            -      `SITE/plugins/bad/run` is missing
+    dead    -     loaded      1.0.0    poll handle  -      -
+    good    -     loaded      1.0.0    poll handle  1h     -
+    off     -     disabled    1.0.0    poll handle  -      -
+    waits   -     loaded      1.0.0    poll handle  -      -
     ");
     let all = site.cli(["plugins", "--json"]).expect_code(0).json();
     assert_eq!(all.as_array().unwrap().len(), 5);

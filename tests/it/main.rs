@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod alias;
 mod backup;
 mod by_hand;
 mod by_others;
@@ -30,8 +31,10 @@ mod power_loss;
 mod queue;
 mod refusal;
 mod reload;
+mod roots;
 mod run;
 mod schedule;
+mod schedules;
 mod shutdown;
 mod status;
 mod storm;

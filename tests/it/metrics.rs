@@ -157,20 +157,20 @@ fn gauges_say_what_holds_the_queue_up() {
     site.more(LISTEN);
     fs::remove_file(site.path("plugins/broken/run")).unwrap();
     let daemon = site.start();
-    wait_value(&daemon, r#"ductile_breaker_state{plugin="ill",state="open"}"#, 1.0);
+    wait_value(&daemon, r#"ductile_breaker_state{plugin="ill",command="poll",state="open"}"#, 1.0);
     wait_value(&daemon, r#"ductile_plugin_unhealthy{plugin="sick"}"#, 1.0);
     let scrape = Scrape::of(&daemon);
-    assert_eq!(scrape.value(r#"ductile_breaker_state{plugin="ill",state="closed"}"#), 0.0);
-    assert_eq!(scrape.value(r#"ductile_breaker_state{plugin="ill",state="half_open"}"#), 0.0);
+    assert_eq!(scrape.value(r#"ductile_breaker_state{plugin="ill",command="poll",state="closed"}"#), 0.0);
+    assert_eq!(scrape.value(r#"ductile_breaker_state{plugin="ill",command="poll",state="half_open"}"#), 0.0);
     assert!(
-        scrape.value(r#"ductile_plugin_next_run_timestamp_seconds{plugin="ill"}"#)
+        scrape.value(r#"ductile_plugin_next_run_timestamp_seconds{plugin="ill",schedule="default"}"#)
             > scrape.value("ductile_start_time_seconds")
     );
     assert_eq!(scrape.value(r#"ductile_plugin_loaded{plugin="broken"}"#), 0.0);
     assert_eq!(scrape.value(r#"ductile_plugin_unhealthy{plugin="work"}"#), 0.0);
     assert!(!scrape.mentions(r#"ductile_breaker_state{plugin="work""#), "it is not polled");
     site.cli(["reset", "ill"]).expect_code(0);
-    wait_value(&daemon, r#"ductile_breaker_state{plugin="ill",state="closed"}"#, 1.0);
+    wait_value(&daemon, r#"ductile_breaker_state{plugin="ill",command="poll",state="closed"}"#, 1.0);
 
     site.detach(["work"]);
     site.wait_file("started");

@@ -81,7 +81,7 @@ fn every_reason_not_to_load_is_found_and_stops_neither_service_nor_others() {
                 std::fs::rename(site.path("plugins/bad/run"), site.path("plugins-evil/run")).unwrap();
                 symlink(site.path("plugins-evil/run"), site.path("plugins/bad/run")).unwrap();
             },
-            "outside of plugins_dir",
+            "outside of the plugin root",
         ),
     ];
     for (what, breakage, reason) in cases {

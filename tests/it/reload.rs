@@ -200,7 +200,7 @@ fn a_changed_schedule_and_a_new_plugin_with_init_take_effect_at_once() {
     assert_eq!(site.rows(ran, ()), [json!({"command": "init"}), json!({"command": "poll"})]);
     site.plugin(work(1)).service("log_level", "debug").service("tick_interval", "1h");
     reload(&site, 0);
-    assert_eq!(site.row("SELECT next_run FROM schedule WHERE plugin = 'work'", ())["next_run"], Value::Null);
+    assert_eq!(site.count("SELECT count(*) FROM schedule WHERE plugin = 'work'"), 0);
     stop_well(daemon);
 }
 
@@ -266,7 +266,7 @@ fn a_schedule_that_changes_while_its_poll_runs_is_not_put_back() {
     reload(&site, 0);
     site.touch("go");
     site.wait_rows("SELECT 1 WHERE (SELECT count(*) FROM job_queue WHERE status = 'succeeded') = 2");
-    assert_eq!(site.row("SELECT next_run FROM schedule", ())["next_run"], Value::Null);
+    assert_eq!(site.count("SELECT count(*) FROM schedule"), 0);
     stop_well(daemon);
 }
 

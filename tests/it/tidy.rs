@@ -38,7 +38,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("plugin", &["config"]),
     ("queue", &["state"]),
     ("router", &["config", "plugin", "queue"]),
-    ("scheduler", &["config", "queue", "state"]),
+    ("scheduler", &["config", "plugin", "queue", "state"]),
     ("state", &[]),
     ("vitals", &[]),
     ("webhook", &["active", "config", "health", "http", "plugin", "queue", "state"]),

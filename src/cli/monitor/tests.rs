@@ -45,6 +45,7 @@ fn job(number: u128, plugin: &str, command: Command, status: Status) -> Job {
         attempt: 1,
         max_attempts: 4,
         submitted_by: SubmittedBy::Scheduler,
+        schedule: None,
         dedupe_key: None,
         parent_job_id: None,
         source_event_id: None,
@@ -70,6 +71,10 @@ fn plugin(name: &str) -> PluginStatus {
             commands: vec!["poll".to_owned(), "handle".to_owned()],
             max_attempts: 4,
             schedule_every_ms: Some(10_000),
+            schedules: Vec::new(),
+            uses: None,
+            folder: None,
+            warnings: Vec::new(),
         },
         paused_since: None,
         init_pending: false,
@@ -78,7 +83,7 @@ fn plugin(name: &str) -> PluginStatus {
         last_status: Some("succeeded".to_owned()),
         last_error: None,
         next_run: Some(now().after(Duration::from_secs(65))),
-        breaker: Breaker { state: BreakerState::Closed, failures: 0, opened_at: None },
+        breaker: Breaker { state: BreakerState::Closed, command: None, failures: 0, opened_at: None },
         last_24h: None,
         health: None,
     }
@@ -100,7 +105,7 @@ fn snapshot() -> Snapshot {
         limits: None,
     };
     let mut feed = plugin("feed");
-    feed.breaker = Breaker { state: BreakerState::Open, failures: 3, opened_at: Some(ago(90)) };
+    feed.breaker = Breaker { state: BreakerState::Open, command: None, failures: 3, opened_at: Some(ago(90)) };
     feed.last_status = Some("failed".to_owned());
     feed.last_error = Some("exit code 7".to_owned());
     let mut waits = job(31, "feed", Command::Poll, Status::Queued);

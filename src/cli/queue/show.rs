@@ -108,7 +108,8 @@ fn write_job(out: &mut impl Write, job: &Job, children: u64, colours: bool) -> i
     line("does", &format!("{} {}", job.plugin, job.command))?;
     line("status", &super::paint(job.status).on(&status, colours))?;
     line("attempt", &format!("{} of {}", job.attempt, job.max_attempts))?;
-    line("by", &job.submitted_by.to_string())?;
+    let by = job.submitted_by;
+    line("by", &job.schedule.as_ref().map_or_else(|| by.to_string(), |id| format!("{by}, schedule {id}")))?;
     let ids = [("parent", job.parent_job_id), ("event", job.source_event_id)];
     for (label, id) in ids.into_iter().filter_map(|(label, id)| Some((label, id?))) {
         line(label, &id.to_string())?;

@@ -11,9 +11,10 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::error::CliError;
-use super::plugins::configured;
+use super::plugins::{configured, next_run};
 use super::{open_reader, output};
 use crate::clock::{Clock, Timestamp};
+use crate::command::Command;
 use crate::queue::list::{self, Counts, Filter};
 use crate::queue::{self, Job, JobLogStatus, Pauses, Stats};
 use crate::scheduler::{self, BreakerState, Unhealthy};
@@ -91,9 +92,19 @@ pub(super) struct PluginStatus {
 #[derive(Debug, Serialize)]
 pub(super) struct Breaker {
     pub(super) state: BreakerState,
-    /// Polls in a row that ended dead.
+    /// The scheduled command that it is for: the one that is worst off of several; `None` without a schedule.
+    pub(super) command: Option<String>,
+    /// Jobs in a row that ended dead.
     pub(super) failures: u32,
     pub(super) opened_at: Option<Timestamp>,
+}
+
+impl Breaker {
+    fn of(worst: Option<(Command, scheduler::Breaker)>) -> Self {
+        let command = worst.as_ref().map(|(command, _)| command.to_string());
+        let breaker = worst.map(|(_, breaker)| breaker).unwrap_or_default();
+        Self { state: breaker.state(), command, failures: breaker.failures, opened_at: breaker.opened_at }
+    }
 }
 
 pub(super) fn status(args: Args, config: Option<&Path>) -> Result<ExitCode, CliError> {
@@ -154,23 +165,24 @@ impl Status {
 
 fn plugin_status(
     reader: &Reader,
-    published: Published,
+    mut published: Published,
     pauses: &Pauses,
     init_pending: bool,
     since: Option<Timestamp>,
 ) -> Result<PluginStatus, CliError> {
+    let next_run = next_run(reader, &mut published)?;
     let name = &published.name;
     let last = list::log(reader, Some(name), false, 1)?.pop();
-    let breaker = scheduler::breaker_of(reader, name)?;
+    let breaker = scheduler::worst(scheduler::breakers_of(reader, name)?);
     Ok(PluginStatus {
         paused_since: pauses.plugins.get(name).copied(),
         init_pending,
         unhealthy: scheduler::unhealthy(reader, name)?,
-        next_run: scheduler::next_run_of(reader, name)?,
+        next_run,
         last_run_at: last.as_ref().map(|last| last.completed_at),
         last_status: last.as_ref().map(|last| last.status.to_string()),
         last_error: last.filter(|last| last.status != JobLogStatus::Succeeded).and_then(|last| last.error),
-        breaker: Breaker { state: breaker.state(), failures: breaker.failures, opened_at: breaker.opened_at },
+        breaker: Breaker::of(breaker),
         last_24h: since.map(|since| queue::stats(reader, name, since)).transpose()?.flatten(),
         health: None,
         published,

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use super::{PluginStatus, Queue, Status};
 use crate::cli::output;
+use crate::cli::plugins::{every, write_schedules};
 use crate::clock::Timestamp;
 use crate::queue::Stats;
 use crate::scheduler::BreakerState;
@@ -48,6 +49,9 @@ pub(super) fn plugin(status: &Status, health: bool) -> io::Result<()> {
             ("p50/p95", durations),
             ("attempts", format!("at most {} a job", published.max_attempts)),
         ];
+        if let Some(uses) = &published.uses {
+            lines.insert(1, ("uses", uses.clone()));
+        }
         if health {
             lines.push(("health", health_text(plugin)));
         }
@@ -55,6 +59,7 @@ pub(super) fn plugin(status: &Status, health: bool) -> io::Result<()> {
         for (label, text) in lines {
             writeln!(out, "{label:<10}{text}")?;
         }
+        write_schedules(&mut out, published)?;
     }
     Ok(())
 }
@@ -115,7 +120,7 @@ fn row(plugin: &PluginStatus, now: Timestamp) -> [String; 9] {
     [
         published.name.clone(),
         state(plugin).to_owned(),
-        published.schedule_every_ms.map_or_else(dash, output::duration),
+        every(published),
         output::local_or_dash(plugin.last_run_at),
         plugin.last_status.clone().unwrap_or_else(dash),
         output::local_or_dash(plugin.next_run),

@@ -7,7 +7,9 @@ mod json;
 mod metrics;
 mod plugin;
 mod reader;
+mod root;
 mod route;
+mod schedule;
 mod service;
 mod shape;
 mod value;
@@ -21,17 +23,17 @@ use super::problem::{ConfigError, hint};
 use super::raw::Node;
 use super::source::Source;
 use super::variables::Variables;
-use super::{Metrics, PluginConfig, Route, Service, Webhooks};
+use super::{Metrics, PluginConfig, PluginRoot, Route, Service, Webhooks};
 use reader::{Item, Reader, Scalar, Section};
 
 /// Sources of events, so no plugin may have these names.
-const RESERVED_NAMES: [&str; 3] = [super::CORE_SOURCE, "webhook", "cli"];
+const RESERVED_NAMES: [&str; 4] = [super::CORE_SOURCE, "webhook", "cli", super::SCHEDULER_SOURCE];
 
 /// What the file says, apart from the file itself.
 pub(super) struct Validated {
     pub(super) service: Service,
     pub(super) state_path: PathBuf,
-    pub(super) plugins_dir: PathBuf,
+    pub(super) plugin_roots: Vec<PluginRoot>,
     pub(super) plugins: BTreeMap<String, PluginConfig>,
     pub(super) webhooks: Option<Webhooks>,
     pub(super) metrics: Option<Metrics>,
@@ -40,20 +42,21 @@ pub(super) struct Validated {
 
 /// Checks everything. `folder`, absolute, is what relative paths are relative to.
 pub(super) fn all(source: &Source, variables: &Variables, folder: &Path) -> Result<Validated, ConfigError> {
-    const KEYS: [&str; 7] = ["service", "state", "plugins_dir", "plugins", "webhooks", "metrics", "routes"];
+    const KEYS: [&str; 8] =
+        ["service", "state", "plugins_dir", "plugin_roots", "plugins", "webhooks", "metrics", "routes"];
     let mut reader = Reader::new(source, variables, folder);
     shape::check(source.root(), &ConfigPath::root(), &mut reader);
     let root = reader.section(Some(Item::root(source)), &KEYS);
     let plugin_names = PluginNames::of(&root);
     let service = service::read(&mut reader, &root);
     let state_path = state_path(&mut reader, &root);
-    let plugins_dir = path(&mut reader, root.get("plugins_dir"), "./plugins");
+    let plugin_roots = root::read_all(&mut reader, &root);
     let plugins = plugin::read_all(&mut reader, &root);
     let webhooks = webhook::read(&mut reader, &root, &plugin_names);
     let metrics = metrics::read(&mut reader, &root, webhooks.as_ref());
     let routes = route::read_all(&mut reader, &root, &plugin_names);
     reader.finish()?;
-    Ok(Validated { service, state_path, plugins_dir, plugins, webhooks, metrics, routes })
+    Ok(Validated { service, state_path, plugin_roots, plugins, webhooks, metrics, routes })
 }
 
 /// Checks `state` alone.
@@ -148,10 +151,10 @@ mod tests {
     fn paths_are_relative_to_the_file() {
         let validated = validate("plugins_dir: ../p\nstate: {path: ./a/./b.db}").unwrap();
         assert_eq!(validated.state_path, Path::new("/etc/ductile/a/b.db"));
-        assert_eq!(validated.plugins_dir, Path::new("/etc/ductile/../p"));
+        assert_eq!(validated.plugin_roots[0].path, Path::new("/etc/ductile/../p"));
         let validated = validate("plugins_dir: /opt/p\nservice:").unwrap();
         assert_eq!(validated.state_path, Path::new("/etc/ductile/data/ductile.db"));
-        assert_eq!(validated.plugins_dir, Path::new("/opt/p"));
+        assert_eq!(validated.plugin_roots[0].path, Path::new("/opt/p"));
     }
 
     #[test]

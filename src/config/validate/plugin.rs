@@ -7,13 +7,9 @@ use super::super::interpolate::is_variable_name;
 use super::super::path::At;
 use super::super::problem::quote;
 use super::super::raw::Node;
-use super::super::units::{self, show};
-use super::super::{CircuitBreaker, PluginConfig, Retry, Schedule, Timeouts, Window};
+use super::super::{CircuitBreaker, PluginConfig, Retry, Timeouts};
 use super::reader::{Item, Reader, Section};
-use super::{RESERVED_NAMES, json};
-
-const SECOND: Duration = Duration::from_secs(1);
-const HOUR: Duration = Duration::from_secs(60 * 60);
+use super::{RESERVED_NAMES, json, schedule};
 
 /// For a duration that may be short but not nothing.
 const SHORTEST: Duration = Duration::from_millis(1);
@@ -32,7 +28,24 @@ pub(super) fn read_all<'a>(reader: &mut Reader<'a>, root: &Section<'a>) -> BTree
         }
         plugins.insert(name.to_owned(), read(reader, item));
     }
+    check_aliases(reader, &section, &plugins);
     plugins
+}
+
+/// An alias uses what is on disk, never another alias: nobody should have to follow a chain.
+fn check_aliases<'a>(reader: &mut Reader<'a>, plugins: &Section<'a>, read: &BTreeMap<String, PluginConfig>) {
+    for (name, item) in plugins.items() {
+        let Some(uses) = read.get(name).and_then(|plugin| plugin.uses.as_deref()) else { continue };
+        if read.get(uses).is_none_or(|plugin| plugin.uses.is_none()) {
+            continue;
+        }
+        let Some(item) = reader.any_section(Some(item)).get("uses") else { continue };
+        let message = match uses == name {
+            true => format!("`{name}` uses itself; without `uses` it is the plugin of its own name"),
+            false => format!("`{uses}` is an alias itself; `uses` names a plugin by its folder, never another alias"),
+        };
+        reader.refuse(&item, message);
+    }
 }
 
 fn wrong_name(name: &str) -> Option<String> {
@@ -53,15 +66,27 @@ fn wrong_name(name: &str) -> Option<String> {
 }
 
 fn read<'a>(reader: &mut Reader<'a>, item: Item<'a>) -> PluginConfig {
-    const KEYS: [&str; 8] =
-        ["enabled", "schedule", "config", "env", "retry", "timeouts", "circuit_breaker", "max_outstanding_polls"];
+    const KEYS: [&str; 10] = [
+        "enabled",
+        "uses",
+        "schedule",
+        "schedules",
+        "config",
+        "env",
+        "retry",
+        "timeouts",
+        "circuit_breaker",
+        "max_outstanding_polls",
+    ];
     // `echo:` with nothing behind it is a plugin with all defaults.
     let section = reader.section(Some(item).filter(|item| *item.node != Node::Null), &KEYS);
     let enabled = reader.boolean(section.get("enabled")).unwrap_or(true);
     reader.set_resolving(enabled);
     let plugin = PluginConfig {
         enabled,
-        schedule: section.get("schedule").and_then(|item| schedule(reader, &item)),
+        uses: section.get("uses").and_then(|item| uses(reader, &item)),
+        schedule: section.get("schedule").and_then(|item| schedule::read(reader, &item)),
+        schedules: schedule::read_list(reader, &section),
         config: section.get("config").map(|item| json::object(reader, &item)).unwrap_or_default(),
         env: env(reader, &section),
         retry: retry(reader, &section),
@@ -73,53 +98,13 @@ fn read<'a>(reader: &mut Reader<'a>, item: Item<'a>) -> PluginConfig {
     plugin
 }
 
-fn schedule<'a>(reader: &mut Reader<'a>, item: &Item<'a>) -> Option<Schedule> {
-    let section = reader.map(item, &["every", "jitter", "preferred_window"])?;
-    let every = reader.required(&section, "every").and_then(|item| every(reader, &item));
-    let jitter_item = section.get("jitter");
-    let jitter = reader.duration(jitter_item.clone(), Duration::ZERO).unwrap_or(Duration::ZERO);
-    let preferred_window = section.get("preferred_window").and_then(|item| window(reader, &item));
-    let every = every?;
-    if let Some(item) = jitter_item
-        && jitter >= every
-    {
-        reader.refuse(&item, format!("must be less than `every`, which is `{}`", show(every)));
-    }
-    Some(Schedule { every, jitter, preferred_window })
-}
-
-fn every<'a>(reader: &mut Reader<'a>, item: &Item<'a>) -> Option<Duration> {
-    let wanted = "an interval such as `5m` or `daily`";
-    let (every, scalar) = reader.unit(item, wanted, |text| match text {
-        "hourly" => Ok(HOUR),
-        "daily" => Ok(24 * HOUR),
-        "weekly" => Ok(7 * 24 * HOUR),
-        "monthly" => Ok(30 * 24 * HOUR),
-        _ => units::duration(text).map_err(|error| match error {
-            units::UnitError::Duration => units::UnitError::Interval,
-            other => other,
-        }),
-    })?;
-    if every < SECOND || every.subsec_nanos() != 0 {
-        reader.refuse(item, format!("{scalar} is not a whole number of seconds, at least one"));
+fn uses<'a>(reader: &mut Reader<'a>, item: &Item<'a>) -> Option<String> {
+    let scalar = reader.text(item)?;
+    if let Some(wrong) = wrong_name(&scalar.value) {
+        reader.refuse(item, format!("{scalar} {wrong}"));
         return None;
     }
-    Some(every)
-}
-
-fn window<'a>(reader: &mut Reader<'a>, item: &Item<'a>) -> Option<Window> {
-    let section = reader.map(item, &["start", "end"])?;
-    let mut time = |key| {
-        let item = reader.required(&section, key)?;
-        reader.unit(&item, "a time of day such as `\"06:00\"`", units::time).map(|(time, _)| time)
-    };
-    let (start, end) = (time("start"), time("end"));
-    let window = Window { start: start?, end: end? };
-    if window.start == window.end {
-        reader.refuse(item, "`start` and `end` are the same, so the window is empty");
-        return None;
-    }
-    Some(window)
+    Some(scalar.value.into_owned())
 }
 
 fn env<'a>(reader: &mut Reader<'a>, plugin: &Section<'a>) -> BTreeMap<String, String> {
@@ -197,30 +182,6 @@ mod tests {
     }
 
     #[test]
-    fn schedules() {
-        for (every, seconds) in [
-            ("hourly", 3600),
-            ("daily", 86_400),
-            ("weekly", 604_800),
-            ("monthly", 2_592_000),
-            ("5m", 300),
-            ("'${EVERY}'", 300),
-        ] {
-            let schedule = plugin(&format!("{{schedule: {{every: {every}, jitter: 500ms}}}}")).schedule.unwrap();
-            assert_eq!(schedule.every, Duration::from_secs(seconds), "{every}");
-            assert_eq!(schedule.jitter, Duration::from_millis(500));
-        }
-        let schedule =
-            plugin("{schedule: {every: 1s, preferred_window: {start: '22:00', end: \"06:30\"}}}").schedule.unwrap();
-        let window = schedule.preferred_window.unwrap();
-        assert_eq!((window.start, window.end), (units::time("22:00").unwrap(), units::time("06:30").unwrap()));
-        // Without quotes, where YAML would once have read a number.
-        let block =
-            "\n    schedule:\n      every: 1h\n      preferred_window:\n        start: 22:00\n        end: 06:00";
-        assert_eq!(plugin(block).schedule.unwrap().preferred_window.unwrap().start, units::time("22:00").unwrap());
-    }
-
-    #[test]
     fn environment_values_stay_as_they_are_written() {
         let env = plugin("{env: {A: 1.10, B: 0x1F, C: true, D: '${NASTY}', E: '', F: 007, G: '$${X}'}}").env;
         let env: Vec<_> = env.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
@@ -285,6 +246,36 @@ mod tests {
             ("{max_outstanding_polls: 1.5}", "33: plugins.echo.max_outstanding_polls: expected a whole number from 1 to 1000000, found the number `1.5`".into()),
         ] {
             assert_eq!(problems(&format!("plugins:\n  echo: {yaml}")), format!("c.yaml:2:{expected}"));
+        }
+    }
+
+    #[test]
+    fn aliases() {
+        assert_eq!(plugin("{uses: imap}").uses.as_deref(), Some("imap"));
+        assert_eq!(plugin("{uses: ~}").uses, None);
+        assert_eq!(problems("plugins: {imap: , work: {uses: imap}, home: {uses: imap}}"), "no problem");
+        for (yaml, expected) in [
+            ("{a: {uses: 1}}", "1:21: plugins.a.uses: expected text, found the number `1`; put it in quotes"),
+            (
+                "{a: {uses: ../b}}",
+                "1:21: plugins.a.uses: `../b` cannot be the name of a plugin: letters, digits, `-` and `_`, \
+                 starting with a letter or digit, at most 64 characters",
+            ),
+            (
+                "{a: {uses: a}}",
+                "1:21: plugins.a.uses: `a` uses itself; without `uses` it is the plugin of its own name",
+            ),
+            (
+                "{a: {uses: b}, b: {uses: c, enabled: false}}",
+                "1:21: plugins.a.uses: `b` is an alias itself; `uses` names a plugin by its folder, never another alias",
+            ),
+            (
+                "{a: {uses: b}, b: {uses: a}}",
+                "1:21: plugins.a.uses: `b` is an alias itself; `uses` names a plugin by its folder, never another alias\n\
+                 c.yaml:1:35: plugins.b.uses: `a` is an alias itself; `uses` names a plugin by its folder, never another alias",
+            ),
+        ] {
+            assert_eq!(problems(&format!("plugins: {yaml}")), format!("c.yaml:{expected}"));
         }
     }
 

@@ -60,6 +60,8 @@ fn settings() -> PluginConfig {
         retry: Retry { max_attempts: 1, backoff_base: long },
         timeouts: Timeouts { poll: Duration::from_millis(50), handle: long, health: long, init: long },
         circuit_breaker: CircuitBreaker { threshold: 1, reset_after: long },
+        uses: None,
+        schedules: Vec::new(),
         max_outstanding_polls: 1,
     }
 }

@@ -1,10 +1,12 @@
+use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::super::PathPart;
 use super::*;
-use crate::config::{Endpoint, LogFormat, LogLevel, PluginConfig, Route, Schedule, Service, Webhooks};
+use crate::config::{Endpoint, LogFormat, LogLevel, PluginConfig, PluginRoot, Route, Schedule, Service, Webhooks};
+use crate::plugin::trust::MANIFEST;
 
 fn config(plugins_dir: PathBuf, plugins: impl IntoIterator<Item = (&'static str, PluginConfig)>) -> Config {
     let day = Duration::from_secs(86_400);
@@ -23,7 +25,7 @@ fn config(plugins_dir: PathBuf, plugins: impl IntoIterator<Item = (&'static str,
             shutdown_grace: day,
         },
         state_path: "/var/lib/ductile/ductile.db".into(),
-        plugins_dir,
+        plugin_roots: vec![PluginRoot { path: plugins_dir, may_be_missing: false }],
         plugins: plugins.into_iter().map(|(name, settings)| (name.to_owned(), settings)).collect(),
         webhooks: None,
         metrics: None,
@@ -124,7 +126,7 @@ fn without_plugins_dir_every_configured_plugin_says_so() {
         [],
     );
     assert_eq!(registry.entries().count(), 2);
-    assert!(load_error(&registry, "a").starts_with("plugins_dir `"));
+    assert!(load_error(&registry, "a").starts_with("plugin root `"));
     assert!(load_error(&registry, "b").contains("No such file"));
 }
 

@@ -36,11 +36,11 @@ fn half_open() -> World {
 
 impl World {
     fn breaker(&self) -> Breaker {
-        breaker_of(&self.connection, "a").unwrap()
+        breaker_of(&self.connection, "a", Command::Poll).unwrap()
     }
 
     fn reset(&self) -> Breaker {
-        reset_breaker(&Tx::over(&self.connection), "a").unwrap()
+        worst(reset_breakers(&Tx::over(&self.connection), "a").unwrap()).unwrap().1
     }
 
     fn queued(&self) -> Vec<Uuid> {
@@ -89,7 +89,7 @@ fn an_open_breaker_holds_the_polls_and_leaves_the_schedule() {
 #[test]
 fn only_one_probe_is_sent() {
     let mut world = half_open();
-    world.plans.polls.get_mut("a").unwrap().max_outstanding_polls = 5;
+    world.plan("a").max_outstanding = 5;
     for _ in 0..3 {
         world.after(2 * 30 * MINUTE);
         assert_eq!(world.tick(), [""; 0]);
@@ -164,7 +164,7 @@ fn interrupted_and_cancelled_jobs_do_not_count() {
 #[test]
 fn several_failures_at_one_time_count_each_and_open_it_once() {
     let mut plan = every(MINUTE);
-    plan.max_outstanding_polls = 5;
+    plan.max_outstanding = 5;
     let mut world = World::new([("a", plan)], Tz::UTC, "2026-01-01T00:00:00.000Z");
     for _ in 0..5 {
         assert_eq!(world.tick(), ["a"]);
@@ -178,7 +178,7 @@ fn several_failures_at_one_time_count_each_and_open_it_once() {
 #[test]
 fn what_was_queued_before_it_opened_neither_closes_nor_opens_it() {
     let mut plan = every(MINUTE);
-    plan.max_outstanding_polls = 5;
+    plan.max_outstanding = 5;
     let mut world = World::new([("a", plan)], Tz::UTC, "2026-01-01T00:00:00.000Z");
     for _ in 0..5 {
         world.tick();
@@ -248,7 +248,7 @@ fn a_clock_that_steps_back_does_not_keep_it_open_for_longer() {
 fn jobs_of_other_producers_do_not_move_it() {
     let mut world = open();
     let before = world.breaker();
-    let by_hand = queue::NewJob::new("a", crate::command::Command::Poll, queue::SubmittedBy::Cli, 1);
+    let by_hand = queue::NewJob::new("a", Command::Poll, queue::SubmittedBy::Cli, 1);
     let entered = queue::enqueue(&Tx::over(&world.connection), &by_hand, LIMITS, world.now).unwrap();
     assert_eq!(entered, queue::Enqueued::Inserted);
     assert_eq!(world.end_next(&Transition::Succeeded, false), None);

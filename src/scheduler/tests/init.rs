@@ -97,7 +97,7 @@ fn one_by_hand_counts_like_any_other() {
     let mut world = world();
     world.start_next();
     world.end_next(&dead(), false);
-    let init = queue::NewJob::new("a", crate::command::Command::Init, queue::SubmittedBy::Cli, 1);
+    let init = queue::NewJob::new("a", Command::Init, queue::SubmittedBy::Cli, 1);
     let _ = queue::enqueue(&Tx::over(&world.connection), &init, LIMITS, world.now).unwrap();
     world.start_next();
     world.end_next(&Transition::Succeeded, false);
@@ -166,7 +166,7 @@ fn a_failed_one_is_tried_again_also_with_what_had_succeeded_before() {
     world.end_next(&Transition::Succeeded, false);
     assert_eq!(world.unhealthy(), None);
 
-    let by_hand = queue::NewJob::new("a", crate::command::Command::Init, queue::SubmittedBy::Cli, 1);
+    let by_hand = queue::NewJob::new("a", Command::Init, queue::SubmittedBy::Cli, 1);
     let _ = queue::enqueue(&Tx::over(&world.connection), &by_hand, LIMITS, world.now).unwrap();
     world.start_next();
     world.end_next(&dead(), false);

@@ -29,7 +29,11 @@ CREATE TABLE plugin (
   version            TEXT,
   commands           TEXT NOT NULL,     -- JSON array of names
   max_attempts       INTEGER NOT NULL,
-  schedule_every_ms  INTEGER,
+  schedule_every_ms  INTEGER,           -- the shortest of its schedules
+  schedules          TEXT NOT NULL,     -- JSON array of {id, command, every_ms}
+  uses               TEXT,              -- of an alias: the plugin whose files it runs
+  folder             TEXT,              -- where it was loaded from
+  warnings           TEXT NOT NULL,     -- JSON array of texts
   CHECK ((error IS NULL) = loaded)
 ) STRICT, WITHOUT ROWID;
 
@@ -42,6 +46,7 @@ CREATE TABLE job_queue (
   attempt            INTEGER NOT NULL CHECK (attempt >= 1),
   max_attempts       INTEGER NOT NULL CHECK (max_attempts >= attempt),
   submitted_by       TEXT NOT NULL CHECK (submitted_by IN ('scheduler', 'webhook', 'route', 'cli')),
+  schedule           TEXT,                  -- the id of the schedule that asked for it
   dedupe_key         TEXT,
   parent_job_id      TEXT,
   source_event_id    TEXT,
@@ -57,7 +62,8 @@ CREATE TABLE job_queue (
   CHECK (status NOT IN ('running', 'succeeded') OR started_at IS NOT NULL),
   CHECK (next_retry_at IS NULL OR status = 'queued'),
   CHECK ((next_retry_at IS NULL) = (retry_set_at IS NULL)),
-  CHECK (status != 'dead' OR last_error IS NOT NULL)
+  CHECK (status != 'dead' OR last_error IS NOT NULL),
+  CHECK (schedule IS NULL OR submitted_by = 'scheduler')
 ) STRICT;
 
 -- The queue: those that may run (0) and those that wait for their retry (1), each in order.
@@ -68,7 +74,9 @@ CREATE INDEX job_queue_retry ON job_queue(next_retry_at) WHERE next_retry_at IS 
 CREATE INDEX job_queue_retry_set ON job_queue(retry_set_at) WHERE retry_set_at IS NOT NULL;
 -- Serial dispatch: the database itself refuses a second running job.
 CREATE UNIQUE INDEX job_queue_running ON job_queue(status) WHERE status = 'running';
-CREATE INDEX job_queue_polls ON job_queue(plugin) WHERE command = 'poll' AND status IN ('queued', 'running');
+-- What holds back the next run of a schedule: its own jobs, and polls that no schedule has asked for.
+CREATE INDEX job_queue_outstanding ON job_queue(plugin, schedule)
+  WHERE status IN ('queued', 'running') AND (schedule IS NOT NULL OR command = 'poll');
 -- While one of these waits, the plugin's other jobs are passed over.
 CREATE INDEX job_queue_init ON job_queue(plugin, seq) WHERE command = 'init' AND status = 'queued';
 CREATE INDEX job_queue_dedupe ON job_queue(plugin, command, dedupe_key, completed_at)
@@ -126,16 +134,19 @@ CREATE TABLE plugin_state (
 ) STRICT;
 
 CREATE TABLE schedule (
-  plugin             TEXT PRIMARY KEY,
+  plugin             TEXT NOT NULL,
+  schedule           TEXT NOT NULL,     -- its id, `default` of the one without
+  command            TEXT NOT NULL,
   hash               TEXT NOT NULL,     -- of the schedule's settings: another hash, another next_run
   anchor             TEXT,              -- when the last run was enqueued or ended; NULL before the first
-  next_run           TEXT               -- NULL while the plugin has no schedule
+  next_run           TEXT,              -- NULL while the plugin is not loaded
+  PRIMARY KEY (plugin, schedule)
 ) STRICT, WITHOUT ROWID;
 
--- Of scheduled polls. Closed without `opened_at`; half open with a probe.
+-- Of scheduled jobs. Closed without `opened_at`; half open with a probe.
 CREATE TABLE circuit_breaker (
   plugin             TEXT NOT NULL,
-  command            TEXT NOT NULL CHECK (command = 'poll'),
+  command            TEXT NOT NULL,
   failures           INTEGER NOT NULL CHECK (failures >= 0),   -- jobs in a row that ended dead
   opened_at          TEXT,
   probe_job_id       TEXT,

@@ -62,6 +62,17 @@ impl Site {
         self
     }
 
+    /// Adds `plugins.<name>` alone, or replaces it: an alias, or a plugin whose files are elsewhere.
+    pub(crate) fn settings(&mut self, plugin: Plugin) -> &mut Self {
+        self.plugins.insert(plugin.name.clone(), plugin);
+        self
+    }
+
+    /// Writes the files of a plugin into a root, and nothing into the configuration.
+    pub(crate) fn files(&self, root: &str, plugin: &Plugin) {
+        plugin.write(&self.path(root));
+    }
+
     /// Copies one of the repository's plugins, with the lines of its `plugins.<name>`.
     pub(crate) fn bundled(&mut self, name: &str, settings: &[&str]) -> &mut Self {
         let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("plugins").join(name);
