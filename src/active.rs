@@ -31,7 +31,11 @@ impl Active {
     pub fn new(registry: Registry) -> Self {
         let service = &registry.config().service;
         let limits = Limits { dedupe_ttl: service.dedupe_ttl, max_queue_depth: service.max_queue_depth };
-        let retention = Retention { job_log: service.job_log_retention, job_queue: service.job_queue_retention };
+        let retention = Retention {
+            job_log: service.job_log_retention,
+            job_queue: service.job_queue_retention,
+            facts: service.fact_retention,
+        };
         let plans = plans(&registry);
         Self { registry, plans, limits, retention }
     }
@@ -95,6 +99,7 @@ impl Active {
                     loaded: plugin.is_some(),
                     error: entry.loaded.as_ref().err().map(ToString::to_string),
                     version: plugin.and_then(|plugin| plugin.manifest.version.clone()),
+                    protocol: plugin.map(|plugin| plugin.manifest.protocol.number()),
                     commands: plugin
                         .map(|plugin| {
                             plugin.manifest.commands.iter().map(|declared| declared.command.to_string()).collect()
@@ -102,6 +107,9 @@ impl Active {
                         .unwrap_or_default(),
                     max_attempts: self.max_attempts(&entry.name),
                     schedule_every_ms: schedule.map(|schedule| schedule.every.as_millis() as u64),
+                    manifest: plugin.map(|plugin| {
+                        serde_json::to_string(&plugin.manifest).expect("texts and JSON can be written as JSON")
+                    }),
                 }
             })
             .collect()
@@ -112,9 +120,9 @@ fn plans(registry: &Registry) -> Plans {
     let mut plans = Plans::default();
     for (name, settings) in &registry.config().plugins {
         let Some(plugin) = registry.runnable(name) else { continue };
-        let declares = |command| plugin.manifest.declares(command);
-        plans.inits.insert(name.clone(), declares(Command::Init).then(|| plugin.fingerprint().to_owned()));
-        if let Some(schedule) = settings.schedule.clone().filter(|_| declares(Command::Poll)) {
+        let declares = |command: &Command| plugin.manifest.declares(command);
+        plans.inits.insert(name.clone(), declares(&Command::Init).then(|| plugin.fingerprint().to_owned()));
+        if let Some(schedule) = settings.schedule.clone().filter(|_| declares(&Command::Poll)) {
             let plan = Plan {
                 schedule,
                 max_outstanding_polls: settings.max_outstanding_polls,

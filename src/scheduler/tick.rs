@@ -188,7 +188,7 @@ pub fn settled<Z: TimeZone>(
         Transition::Dead { error, .. } => (Verdict::Failed, error.as_str()),
         Transition::Retry { .. } | Transition::Requeued => return Ok(None),
     };
-    match (job.command, job.submitted_by) {
+    match (&job.command, job.submitted_by) {
         (Command::Poll, SubmittedBy::Scheduler) => {
             if let (Some(plan), Some(row)) = (newest.polls.get(&job.plugin), store::one(tx, &job.plugin)?) {
                 reanchor(tx, row, plan, zone, now, rng)?;

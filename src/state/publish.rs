@@ -75,9 +75,14 @@ pub struct Published {
     /// Why it is not loaded.
     pub error: Option<String>,
     pub version: Option<String>,
+    /// `None` when it is not loaded.
+    pub protocol: Option<u8>,
     pub commands: Vec<String>,
     pub max_attempts: u32,
     pub schedule_every_ms: Option<u64>,
+    /// All that it declares, JSON text; `None` when it is not loaded.
+    #[serde(skip)]
+    pub manifest: Option<String>,
 }
 
 /// The identity of the database, which every plugin process carries.
@@ -198,8 +203,9 @@ pub fn probe(tx: &Tx<'_>) -> Result<(), Error> {
 pub fn plugins(tx: &Tx<'_>, plugins: &[Published]) -> Result<(), Error> {
     tx.execute("DELETE FROM plugin", [])?;
     let mut insert = tx.prepare(
-        "INSERT INTO plugin (name, enabled, loaded, error, version, commands, max_attempts, schedule_every_ms)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        "INSERT INTO plugin (name, enabled, loaded, error, version, protocol, commands, max_attempts,
+                schedule_every_ms, manifest)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
     )?;
     for plugin in plugins {
         let commands = serde_json::to_string(&plugin.commands).expect("a list of strings is JSON");
@@ -209,9 +215,11 @@ pub fn plugins(tx: &Tx<'_>, plugins: &[Published]) -> Result<(), Error> {
             plugin.loaded,
             &plugin.error,
             &plugin.version,
+            plugin.protocol,
             commands,
             plugin.max_attempts,
             plugin.schedule_every_ms,
+            &plugin.manifest,
         ))?;
     }
     Ok(())
@@ -236,20 +244,22 @@ pub fn plugin(connection: &Connection, name: &str) -> Result<Option<Published>, 
     Ok(statement.query_row([name], published).optional()?)
 }
 
-const SELECT_PLUGIN: &str =
-    "SELECT name, enabled, loaded, error, version, commands, max_attempts, schedule_every_ms FROM plugin";
+const SELECT_PLUGIN: &str = "SELECT name, enabled, loaded, error, version, protocol, commands, max_attempts, \
+     schedule_every_ms, manifest FROM plugin";
 
 fn published(row: &rusqlite::Row<'_>) -> rusqlite::Result<Published> {
-    let commands: String = row.get(5)?;
+    let commands: String = row.get(6)?;
     Ok(Published {
         name: row.get(0)?,
         enabled: row.get(1)?,
         loaded: row.get(2)?,
         error: row.get(3)?,
         version: row.get(4)?,
+        protocol: row.get(5)?,
         commands: serde_json::from_str(&commands).unwrap_or_default(),
-        max_attempts: row.get(6)?,
-        schedule_every_ms: row.get(7)?,
+        max_attempts: row.get(7)?,
+        schedule_every_ms: row.get(8)?,
+        manifest: row.get(9)?,
     })
 }
 
