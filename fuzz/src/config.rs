@@ -9,6 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ductile::command::Command;
 use ductile::config::{self, Config, ConfigError, Problem, Variables};
 use serde_yaml::Value;
 use tempfile::TempDir;
@@ -119,7 +120,8 @@ fn promises(config: &Config) {
         assert!(!["ductile", "webhook", "cli"].contains(&name.as_str()));
         assert!((1..=100).contains(&plugin.retry.max_attempts) && !plugin.retry.backoff_base.is_zero());
         assert!(plugin.max_outstanding_polls >= 1 && plugin.circuit_breaker.threshold >= 1);
-        let timeouts = plugin.timeouts;
+        let timeouts = &plugin.timeouts;
+        assert!(timeouts.named.iter().all(|(command, time)| !command.is_standard() && !time.is_zero()));
         assert!([timeouts.poll, timeouts.handle, timeouts.health, timeouts.init].iter().all(|time| !time.is_zero()));
         for (name, value) in &plugin.env {
             assert!(!name.starts_with("DUCTILE_") && !name.contains(['=', '\0']) && !name.is_empty());
@@ -170,6 +172,7 @@ fn known_keys(text: &str) {
             "dedupe_ttl",
             "job_log_retention",
             "job_queue_retention",
+            "fact_retention",
             "max_queue_depth",
             "shutdown_grace",
         ],
@@ -183,7 +186,9 @@ fn known_keys(text: &str) {
         keys(&plugin["schedule"], &["every", "jitter", "preferred_window"]);
         keys(&plugin["schedule"]["preferred_window"], &["start", "end"]);
         keys(&plugin["retry"], &["max_attempts", "backoff_base"]);
-        keys(&plugin["timeouts"], &["poll", "handle", "health", "init"]);
+        for name in plugin["timeouts"].as_mapping().into_iter().flatten().filter_map(|(name, _)| name.as_str()) {
+            assert!(name.parse::<Command>().is_ok(), "`{name}`");
+        }
         keys(&plugin["circuit_breaker"], &["threshold", "reset_after"]);
     }
     keys(&root["webhooks"], &["listen", "endpoints"]);

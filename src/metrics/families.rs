@@ -156,7 +156,8 @@ fn jobs(text: &mut Text, active: &Active, counts: &Counts) {
     let none = (PluginCounts::default(), CommandCounts::default());
     let enabled = active.registry.entries().filter(|entry| entry.enabled).map(|entry| entry.name.as_str());
     let plugins: Vec<_> = enabled.map(|plugin| (plugin, counts.plugins.get(plugin).unwrap_or(&none.0))).collect();
-    let commands: Vec<_> = plugins.iter().flat_map(|(plugin, counts)| commands(active, plugin, counts, &none.1)).collect();
+    let commands: Vec<_> =
+        plugins.iter().flat_map(|(plugin, counts)| commands(active, plugin, counts, &none.1)).collect();
 
     let help = "Jobs that ended with an attempt, or beyond the limit of hops.";
     let mut family = text.family("ductile_jobs_ended_total", Kind::Counter, help);

@@ -216,8 +216,7 @@ fn declared(
             (Protocol::Two, Err(reason)) => return Err(ManifestError::CommandName { index, reason }),
             (Protocol::One, _) => {
                 let standard = "poll, handle, health and init";
-                warnings
-                    .push(format!("`{}` is not a command of protocol 1; its commands are {standard}", entry.name));
+                warnings.push(format!("`{}` is not a command of protocol 1; its commands are {standard}", entry.name));
                 continue;
             }
         };

@@ -10,8 +10,7 @@ use serde_json::{Value, json};
 use crate::support::{OK, Plugin, Site, exchange};
 
 /// Says what it was asked: the whole request is its event's payload, the command its result.
-const TELL: &str =
-    r#"print(json.dumps({"status": "ok", "result": "asked: " + request["command"], "state_updates": {"request": request}}))"#;
+const TELL: &str = r#"print(json.dumps({"status": "ok", "result": "asked: " + request["command"], "state_updates": {"request": request}}))"#;
 
 #[test]
 fn a_request_has_payload_and_context_and_the_result_is_shown_wherever_attempts_are() {
@@ -101,10 +100,13 @@ fn only_declared_commands_run_with_daemon_and_without() {
         let undeclared = "plugin `tell` has no command `sync`; its manifest declares: poll, token_refresh";
         site.cli(["run", "tell", "--command", "sync"]).expect_code(2).expect_stderr(undeclared);
         // Protocol 1 has but the four.
-        site.cli(["run", "old", "--command", "token_refresh"]).expect_code(2).expect_stderr("its manifest declares: poll");
+        site.cli(["run", "old", "--command", "token_refresh"])
+            .expect_code(2)
+            .expect_stderr("its manifest declares: poll");
         site.cli(["run", "tell", "--command", "a b"]).expect_code(2).expect_stderr("cannot be the name of a command");
         let ran = site.cli(["run", "old", "--payload", "{}"]);
-        ran.expect_code(2).expect_stderr("plugin `old` speaks protocol 1, in which --payload is for `--command handle`");
+        ran.expect_code(2)
+            .expect_stderr("plugin `old` speaks protocol 1, in which --payload is for `--command handle`");
         let ran = site.cli(["run", "tell", "--command", "token_refresh", "--event-type", "x"]);
         ran.expect_code(2).expect_stderr("--event-type is for `--command handle` only");
         site.cli(["run", "tell", "--payload", "{"]).expect_code(2).expect_stderr("`--payload` is not JSON");
@@ -163,7 +165,10 @@ fn named_commands_are_counted_by_their_names() {
     let text = answer.body;
     let line = r#"ductile_jobs_ended_total{plugin="tell",command="token_refresh",outcome="succeeded"} 1"#;
     assert!(text.contains(line), "{text}");
-    assert!(text.contains(r#"command="handle",outcome="succeeded"} 0"#) && !text.contains(r#"command="health""#), "{text}");
+    assert!(
+        text.contains(r#"command="handle",outcome="succeeded"} 0"#) && !text.contains(r#"command="health""#),
+        "{text}"
+    );
     let status = site.cli(["status", "tell", "--health", "--json"]).expect_code(0).json();
     assert_eq!(status["plugins"][0]["health"]["result"], "asked: health");
     site.cli(["status", "tell", "--health"]).expect_code(0).expect_stdout(": asked: health");

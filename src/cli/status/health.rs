@@ -82,7 +82,8 @@ fn calls(active: &Active, reader: &Reader, only: Option<&str>) -> Result<Vec<(Ar
             CliError::Failed(format!("the stored state of plugin `{}` is not JSON: {error}", entry.name))
         })?;
         let (job_id, now) = (Uuid::now_v7(), Clock::System.now());
-        calls.push((Arc::clone(plugin), Call { job_id, instance, command: Command::Health, state, payload: None, now }));
+        calls
+            .push((Arc::clone(plugin), Call { job_id, instance, command: Command::Health, state, payload: None, now }));
     }
     Ok(calls)
 }

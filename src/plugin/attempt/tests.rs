@@ -58,7 +58,13 @@ fn settings() -> PluginConfig {
         config: serde_json::Map::from_iter([("url".to_owned(), "u".into())]),
         env: BTreeMap::new(),
         retry: Retry { max_attempts: 1, backoff_base: long },
-        timeouts: Timeouts { poll: Duration::from_millis(50), handle: long, health: long, init: long, named: BTreeMap::new() },
+        timeouts: Timeouts {
+            poll: Duration::from_millis(50),
+            handle: long,
+            health: long,
+            init: long,
+            named: BTreeMap::new(),
+        },
         circuit_breaker: CircuitBreaker { threshold: 1, reset_after: long },
         max_outstanding_polls: 1,
     }

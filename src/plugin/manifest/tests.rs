@@ -69,7 +69,10 @@ fn what_is_no_manifest_is_refused_with_the_reason() {
         (MINIMAL.replace("name: echo", "name: ''"), "`name` is empty"),
         (MINIMAL.replace("protocol: 1", "protocol: 3"), "protocol `3` is not supported; this version speaks 1 and 2"),
         (MINIMAL.replace("protocol: 1", "protocol: 0"), "protocol `0` is not supported"),
-        (format!("{MINIMAL}manifest_spec: other.plugin\n"), "`manifest_spec` is `other.plugin`, but this version reads"),
+        (
+            format!("{MINIMAL}manifest_spec: other.plugin\n"),
+            "`manifest_spec` is `other.plugin`, but this version reads",
+        ),
         (format!("{MINIMAL}manifest_version: 2\n"), "`manifest_version` is `2`, but this version reads `1`"),
         (format!("{MINIMAL}manifest_version: one\n"), "manifest_version: invalid type: string \"one\""),
         (format!("{MINIMAL}concurrency_safe: maybe\n"), "concurrency_safe: invalid type"),

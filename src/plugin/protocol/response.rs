@@ -108,7 +108,9 @@ impl Response {
         };
         let result = result(protocol, fields.result)?;
         if protocol == Protocol::Two && status == Status::Ok && result.is_none() {
-            return Err(ShapeError::new("result", "is missing: protocol 2 wants a short text with every success").into());
+            return Err(
+                ShapeError::new("result", "is missing: protocol 2 wants a short text with every success").into()
+            );
         }
         Ok(Self {
             status,

@@ -46,7 +46,8 @@ const IDENTITY: &str = "export GIT_AUTHOR_NAME=it GIT_AUTHOR_EMAIL=it@localhost 
 
 fn git(folder: &Path, arguments: &[&str]) -> String {
     let script = format!("{IDENTITY}; exec git \"$@\"");
-    let ran = Command::new("/bin/sh").args(["-ec", &script, "git"]).args(arguments).current_dir(folder).output().unwrap();
+    let ran =
+        Command::new("/bin/sh").args(["-ec", &script, "git"]).args(arguments).current_dir(folder).output().unwrap();
     assert!(ran.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&ran.stderr));
     String::from_utf8(ran.stdout).unwrap()
 }
@@ -59,17 +60,21 @@ fn a_repository_is_cloned_edited_committed_and_pushed() {
     }
     let folder = r#"folder=$(sed -n 's/.*"payload":{"folder":"\([^"]*\)"}.*/\1/p')"#;
     let event = |kind: &str| {
-        format!(r#"printf '{{"status":"ok","result":"{kind} %s","events":[{{"type":"repo.{kind}","payload":{{"folder":"%s"}}}}]}}' "$folder" "$folder""#)
+        format!(
+            r#"printf '{{"status":"ok","result":"{kind} %s","events":[{{"type":"repo.{kind}","payload":{{"folder":"%s"}}}}]}}' "$folder" "$folder""#
+        )
     };
     let step = |script: &str, kind: &str| format!("set -e; {IDENTITY}; {script}\n{}", event(kind));
     let clone = step(r#"folder="$IT/clone"; rm -rf "$folder"; git clone -q "$IT/bare" "$folder""#, "cloned");
     let edit = step(&format!(r#"{folder}; cd "$folder"; echo "from a plugin" >> notes"#), "edited");
-    let commit = step(&format!(r#"{folder}; cd "$folder"; git add -A; git commit -qm "notes: one line more""#), "committed");
+    let commit =
+        step(&format!(r#"{folder}; cd "$folder"; git add -A; git commit -qm "notes: one line more""#), "committed");
     let push = step(&format!(r#"{folder}; cd "$folder"; git push -q origin HEAD:main"#), "pushed");
     let mut site = Site::with(Plugin::sh("clone", &clone).protocol_2().commands("checkout"));
     site.plugin(Plugin::sh("edit", &edit)).plugin(Plugin::sh("commit", &commit).protocol_2());
     site.plugin(Plugin::sh("push", &push).protocol_2());
-    for (from, kind, to) in [("clone", "cloned", "edit"), ("edit", "edited", "commit"), ("commit", "committed", "push")] {
+    for (from, kind, to) in [("clone", "cloned", "edit"), ("edit", "edited", "commit"), ("commit", "committed", "push")]
+    {
         site.route(from, &format!("repo.{kind}"), to);
     }
     let (bare, seed) = (site.path("bare"), site.path("seed"));

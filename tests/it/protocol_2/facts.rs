@@ -34,7 +34,8 @@ fn each_snapshot_is_a_fact_and_all_of_the_state() {
     assert_eq!(site.state("watch"), json!({"n": 2}), "a fact: replaced");
 
     let found = facts(&site);
-    let told = |fact: &Value| json!([fact["seq"], fact["plugin_name"], fact["fact_type"], fact["command"], fact["fact_json"]]);
+    let told =
+        |fact: &Value| json!([fact["seq"], fact["plugin_name"], fact["fact_type"], fact["command"], fact["fact_json"]]);
     let expected = [
         json!([1, "watch", "watch.snapshot", "poll", "{\"n\":1}"]),
         json!([2, "watch", "watch.snapshot", "poll", "{\"n\":2}"]),
@@ -51,7 +52,11 @@ fn each_snapshot_is_a_fact_and_all_of_the_state() {
     });
     assert_eq!((shown.as_array().unwrap().len(), &shown[1]), (2, &expected));
     let shown = site.cli(["plugins", "watch", "--facts", "--limit", "1"]).expect_code(0);
-    assert!(shown.stdout.contains("watch.snapshot  2  by poll") && !shown.stdout.contains("\"n\":1"), "{}", shown.stdout);
+    assert!(
+        shown.stdout.contains("watch.snapshot  2  by poll") && !shown.stdout.contains("\"n\":1"),
+        "{}",
+        shown.stdout
+    );
     site.cli(["plugins", "--facts"]).expect_code(2);
     site.cli(["plugins", "none", "--facts"]).expect_code(2).expect_stderr("plugin `none` is not configured");
     daemon.stop();

@@ -212,8 +212,14 @@ fn all_that_a_manifest_says_is_shown() {
     let shown = site.cli(["plugins", "folder_watch", "--json"]).expect_code(0).json();
     assert_eq!((&shown["protocol"], &shown["commands"]), (&json!(2), &json!(["poll", "health", "re-scan"])));
     let manifest = &shown["manifest"];
-    assert_eq!((&manifest["manifest_spec"], &manifest["stopwatch"]["max_subs"]), (&json!("ductile.plugin"), &json!(16)));
-    assert_eq!(manifest["commands"][2], json!({"name": "re-scan", "type": "read", "input_schema": {"root": "string", "depth": "integer"}}));
+    assert_eq!(
+        (&manifest["manifest_spec"], &manifest["stopwatch"]["max_subs"]),
+        (&json!("ductile.plugin"), &json!(16))
+    );
+    assert_eq!(
+        manifest["commands"][2],
+        json!({"name": "re-scan", "type": "read", "input_schema": {"root": "string", "depth": "integer"}})
+    );
     assert_eq!(manifest["fact_outputs"][0]["when"]["command"], "poll");
     let all = site.cli(["plugins", "--json"]).expect_code(0).json();
     let protocols: Vec<_> = all.as_array().unwrap().iter().map(|plugin| &plugin["protocol"]).collect();
@@ -227,7 +233,11 @@ fn a_manifest_that_cannot_be_meant_is_named_with_its_reason() {
     let whole = std::fs::read_to_string(&path).unwrap();
     for (from, to, reason) in [
         ("protocol: 2", "protocol: 7", "protocol `7` is not supported; this version speaks 1 and 2"),
-        ("ductile.plugin", "ductile.event", "`manifest_spec` is `ductile.event`, but this version reads `ductile.plugin`"),
+        (
+            "ductile.plugin",
+            "ductile.event",
+            "`manifest_spec` is `ductile.event`, but this version reads `ductile.plugin`",
+        ),
         ("manifest_version: 1", "manifest_version: 2", "`manifest_version` is `2`, but this version reads `1`"),
         ("greet_again", "2nd", "`commands[1]`: `2nd` cannot be the name of a command"),
         (
@@ -237,7 +247,8 @@ fn a_manifest_that_cannot_be_meant_is_named_with_its_reason() {
         ),
     ] {
         std::fs::write(&path, whole.replace(from, to)).unwrap();
-        let ran = site.cli(["check"]).expect_code(1).expect_stderr("plugin `greet` is not loaded").expect_stderr(reason);
+        let ran =
+            site.cli(["check"]).expect_code(1).expect_stderr("plugin `greet` is not loaded").expect_stderr(reason);
         assert!(ran.stderr.contains(path.to_str().unwrap()), "{}", ran.stderr);
     }
 }

@@ -125,7 +125,11 @@ fn a_plugin_may_be_written_in_anything() {
     for (plugin, job, n) in jobs {
         site.wait_rows(&format!("SELECT 1 FROM job_log WHERE job_id = '{job}'"));
         let attempt = &site.attempts(&job)[0];
-        assert_eq!((&attempt["status"], &attempt["result"]), (&json!("succeeded"), &json!(n.to_string())), "{plugin}: {attempt}");
+        assert_eq!(
+            (&attempt["status"], &attempt["result"]),
+            (&json!("succeeded"), &json!(n.to_string())),
+            "{plugin}: {attempt}"
+        );
         assert_eq!(site.state(&plugin), json!({"n": n}), "{plugin}");
     }
     daemon.stop();

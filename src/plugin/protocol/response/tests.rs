@@ -38,8 +38,7 @@ fn a_whole_response_passes_what_it_carries_byte_for_byte() {
 #[test]
 fn null_is_absent() {
     let response =
-        parse(r#"{"status":"ok","error":null,"retry":null,"events":null,"state_updates":null,"logs":null}"#)
-            .unwrap();
+        parse(r#"{"status":"ok","error":null,"retry":null,"events":null,"state_updates":null,"logs":null}"#).unwrap();
     assert!(response.retry && response.effects.events.is_empty());
     assert!(response.effects.state_updates.is_none() && response.logs.is_none());
     assert!(parse(r#"{"status":"ok","state_updates":{}}"#).unwrap().effects.state_updates.is_none());
@@ -118,8 +117,7 @@ fn limits_are_inclusive_and_depth_is_not_limited() {
     let response = parse(&format!(r#"{{"status":"ok","events":[{events}]}}"#)).unwrap();
     assert_eq!(response.effects.events.len(), 1_000);
     let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
-    let response =
-        parse(&format!(r#"{{"status":"ok","events":[{{"type":"t","payload":{deep}}}]}}"#)).unwrap();
+    let response = parse(&format!(r#"{{"status":"ok","events":[{{"type":"t","payload":{deep}}}]}}"#)).unwrap();
     assert_eq!(response.effects.events[0].payload.get(), deep);
 }
 
