@@ -105,14 +105,14 @@ impl Settlement {
         let Some(effects) = &self.effects else { return Ok(None) };
         let failed = |error: String| Ok(Some(Ended::Failed { error, retryable: true }));
         let job = self.claimed.job();
-        let fact_types = self.fact_types();
-        let mut merged = None;
+        let (mut next, mut fact_types) = (None, Vec::new());
         if let Some(updates) = &effects.state_updates {
-            merged = match fact_types.is_empty() {
+            fact_types = self.fact_types();
+            next = match fact_types.is_empty() {
                 true => plugin_state::merge(tx, &job.plugin, updates)?,
                 false => plugin_state::replace(&job.plugin, updates),
             };
-            if merged.is_none() {
+            if next.is_none() {
                 return failed(format!("the plugin's state would be larger than {STATE_LIMIT} bytes"));
             }
         }
@@ -140,10 +140,10 @@ impl Settlement {
                 ));
             }
         }
-        if let Some(merged) = merged {
-            plugin_state::write(tx, &merged, self.now)?;
+        if let Some(next) = next {
+            plugin_state::write(tx, &next, self.now)?;
             for fact_type in fact_types {
-                facts::append(tx, &merged, fact_type, (job.id, &job.command), self.now)?;
+                facts::append(tx, &next, fact_type, (job.id, &job.command), self.now)?;
             }
         }
         Ok(None)

@@ -20,7 +20,8 @@ pub enum PathPart {
     Index(usize),
 }
 
-/// Schedules need `poll`; routes and webhooks need `handle`; a timeout is for a declared command. A plugin that is not loaded contradicts nothing.
+/// Schedules need `poll`; routes and webhooks need `handle`; a timeout is for one of the four or a declared command. A
+/// plugin that is not loaded contradicts nothing.
 pub(crate) fn find(registry: &Registry) -> Vec<Conflict> {
     let config = registry.config();
     let scheduled =

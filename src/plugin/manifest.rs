@@ -278,6 +278,7 @@ fn fact_outputs(
     Ok(outputs)
 }
 
+/// What becomes null is as good as absent.
 fn value(free: Option<Free>) -> Option<Value> {
-    free.map(|Free(value)| value)
+    free.map(|Free(value)| value).filter(|value| !value.is_null())
 }

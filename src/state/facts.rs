@@ -2,7 +2,7 @@
 
 use rusqlite::Connection;
 use serde::Serialize;
-use serde_json::value::RawValue;
+use serde_json::value::{RawValue, to_raw_value};
 use uuid::Uuid;
 
 use super::db::Tx;
@@ -61,15 +61,14 @@ pub fn newest(connection: &Connection, plugin: &str, limit: u32) -> Result<Vec<F
     let mut statement = connection.prepare_cached(NEWEST)?;
     let rows = statement.query_map((plugin, limit), |row| {
         let json: String = row.get(5)?;
+        let json = RawValue::from_string(json.clone()).or_else(|_| to_raw_value(&json));
         Ok(Fact {
             seq: row.get(0)?,
             plugin_name: row.get(1)?,
             fact_type: row.get(2)?,
             job_id: row.get::<_, Text<_>>(3)?.0,
             command: row.get(4)?,
-            json: RawValue::from_string(json)
-                .or_else(|_| serde_json::value::to_raw_value(&row.get::<_, String>(5).unwrap_or_default()))
-                .expect("a text can be written as JSON"),
+            json: json.expect("a text can be written as JSON"),
             created_at: row.get::<_, Text<_>>(6)?.0,
         })
     })?;

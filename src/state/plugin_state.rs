@@ -60,7 +60,7 @@ pub fn replace<'p>(plugin: &'p str, snapshot: &RawValue) -> Option<Merged<'p>> {
     Some(Merged { plugin, state })
 }
 
-/// Stores what [`merge`] or [`replace`] made. The only function that writes state.
+/// Stores what [`merge()`] or [`replace`] made. The only function that writes state.
 ///
 /// # Errors
 /// When the database cannot be written.

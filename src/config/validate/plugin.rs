@@ -154,7 +154,7 @@ fn retry<'a>(reader: &mut Reader<'a>, plugin: &Section<'a>) -> Retry {
 fn timeouts<'a>(reader: &mut Reader<'a>, plugin: &Section<'a>) -> Timeouts {
     let section = reader.any_section(plugin.get("timeouts"));
     let mut timeouts = Timeouts::default();
-    for (name, item) in section.items().filter(|(_, item)| *item.node != Node::Null) {
+    for (name, item) in section.items() {
         let command = match name.parse::<Command>() {
             Ok(command) => command,
             Err(error) => {
@@ -162,7 +162,8 @@ fn timeouts<'a>(reader: &mut Reader<'a>, plugin: &Section<'a>) -> Timeouts {
                 continue;
             }
         };
-        let Some(timeout) = reader.duration(Some(item), SHORTEST) else { continue };
+        let item = Some(item).filter(|item| *item.node != Node::Null);
+        let Some(timeout) = reader.duration(item, SHORTEST) else { continue };
         match command {
             Command::Poll => timeouts.poll = timeout,
             Command::Handle => timeouts.handle = timeout,
