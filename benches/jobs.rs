@@ -58,7 +58,7 @@ fn parts(rounds: usize, per_round: usize) {
         instance: Uuid::nil(),
         command: ductile::command::Command::Handle,
         state: RawValue::from_string("{}".to_owned()).expect("an object"),
-        event: job("noop", 300).payload.map(|payload| (*payload).to_owned()),
+        payload: job("noop", 300).payload.map(|payload| (*payload).to_owned()),
         now: Clock::System.now(),
     };
     runtime.block_on(async {

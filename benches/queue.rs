@@ -156,7 +156,7 @@ fn idle_tick(bencher: Bencher<'_, '_>, scenario: Scenario) {
 #[divan::bench(args = [Scenario::Finished], sample_count = 2000, sample_size = 1)]
 fn claim_beside_retention(bencher: Bencher<'_, '_>, scenario: Scenario) {
     let world = world(scenario);
-    let retention = Retention { job_log: Duration::ZERO, job_queue: Duration::ZERO };
+    let retention = Retention { job_log: Duration::ZERO, job_queue: Duration::ZERO, facts: Duration::ZERO };
     let now = Clock::System.now().before(Duration::from_secs(60));
     let db = world.gateway.db.clone();
     let deleting = world.runtime.spawn(async move {
@@ -171,7 +171,7 @@ fn claim_beside_retention(bencher: Bencher<'_, '_>, scenario: Scenario) {
 #[divan::bench(args = [Scenario::Finished], sample_count = 50, sample_size = 1)]
 fn retention(bencher: Bencher<'_, '_>, scenario: Scenario) {
     let world = world(scenario);
-    let retention = Retention { job_log: Duration::ZERO, job_queue: Duration::ZERO };
+    let retention = Retention { job_log: Duration::ZERO, job_queue: Duration::ZERO, facts: Duration::ZERO };
     let now = Clock::System.now().before(Duration::from_secs(60));
     bencher.bench_local(|| {
         world.runtime.block_on(world.gateway.db.write(move |tx| queue::delete_expired(tx, retention, now)))

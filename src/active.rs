@@ -33,7 +33,11 @@ impl Active {
     pub fn new(registry: Registry) -> Self {
         let service = &registry.config().service;
         let limits = Limits { dedupe_ttl: service.dedupe_ttl, max_queue_depth: service.max_queue_depth };
-        let retention = Retention { job_log: service.job_log_retention, job_queue: service.job_queue_retention };
+        let retention = Retention {
+            job_log: service.job_log_retention,
+            job_queue: service.job_queue_retention,
+            facts: service.fact_retention,
+        };
         let plans = plans(&registry);
         Self { registry, plans, limits, retention }
     }
@@ -99,6 +103,7 @@ impl Active {
                     loaded: plugin.is_some(),
                     error: entry.loaded.as_ref().err().map(ToString::to_string),
                     version: plugin.and_then(|plugin| plugin.manifest.version.clone()),
+                    protocol: plugin.map(|plugin| plugin.manifest.protocol.number()),
                     commands: plugin
                         .map(|plugin| {
                             plugin.manifest.commands.iter().map(|declared| declared.command.to_string()).collect()
@@ -110,6 +115,9 @@ impl Active {
                     uses: settings.and_then(|settings| settings.uses.clone()),
                     folder: plugin.map(|plugin| plugin.folder().display().to_string()),
                     warnings: entry.warnings.clone(),
+                    manifest: plugin.map(|plugin| {
+                        serde_json::to_string(&plugin.manifest).expect("texts and JSON can be written as JSON")
+                    }),
                 }
             })
             .collect()
@@ -120,9 +128,9 @@ fn plans(registry: &Registry) -> Plans {
     let mut plans = Plans::default();
     for (name, settings) in &registry.config().plugins {
         let Some(plugin) = registry.runnable(name) else { continue };
-        let declares = |command| plugin.manifest.declares(command);
-        plans.inits.insert(name.clone(), declares(Command::Init).then(|| plugin.fingerprint().to_owned()));
-        let declared = settings.all_schedules().filter(|schedule| declares(schedule.command));
+        let declares = |command: &Command| plugin.manifest.declares(command);
+        plans.inits.insert(name.clone(), declares(&Command::Init).then(|| plugin.fingerprint().to_owned()));
+        let declared = settings.all_schedules().filter(|schedule| declares(&schedule.command));
         let schedules: BTreeMap<_, _> =
             declared.map(|schedule| (schedule.id.clone(), plan(schedule, settings))).collect();
         if !schedules.is_empty() {

@@ -98,7 +98,7 @@ pub enum JobEnd {
     Dead,
 }
 
-/// Where the parts count. On a job's way nothing is allocated but for the first of its plugin.
+/// Where the parts count. On a job's way nothing is allocated but for the first of its plugin and command.
 #[derive(Debug, Default)]
 pub struct Counters(Mutex<Counts>);
 
@@ -115,7 +115,7 @@ pub struct Counts {
 /// Of one plugin.
 #[derive(Debug)]
 pub struct PluginCounts {
-    commands: [CommandCounts; Command::ALL.len()],
+    pub commands: BTreeMap<Command, CommandCounts>,
     /// From being enqueued to the first attempt.
     pub wait: Histogram,
 }
@@ -130,7 +130,7 @@ pub struct CommandCounts {
 
 impl Default for PluginCounts {
     fn default() -> Self {
-        Self { commands: std::array::from_fn(|_| CommandCounts::default()), wait: Histogram::new(WAIT) }
+        Self { commands: BTreeMap::new(), wait: Histogram::new(WAIT) }
     }
 }
 
@@ -141,12 +141,11 @@ impl Default for CommandCounts {
 }
 
 impl PluginCounts {
-    pub fn of(&self, command: Command) -> &CommandCounts {
-        &self.commands[command as usize]
-    }
-
-    fn of_mut(&mut self, command: Command) -> &mut CommandCounts {
-        &mut self.commands[command as usize]
+    fn of(&mut self, command: &Command) -> &mut CommandCounts {
+        if !self.commands.contains_key(command) {
+            self.commands.insert(command.clone(), CommandCounts::default());
+        }
+        self.commands.get_mut(command).expect("it was just there or put there")
     }
 }
 
@@ -158,11 +157,6 @@ impl CommandCounts {
     pub fn jobs(&self, end: JobEnd) -> u64 {
         self.jobs[end as usize]
     }
-
-    /// Whether there was any.
-    pub fn any(&self) -> bool {
-        self.attempts.iter().chain(&self.jobs).any(|count| *count > 0)
-    }
 }
 
 impl Counters {
@@ -171,16 +165,16 @@ impl Counters {
         self.with(plugin, |counts| counts.wait.observe(duration));
     }
 
-    pub fn attempt_ended(&self, plugin: &str, command: Command, end: AttemptEnd, duration: Duration) {
+    pub fn attempt_ended(&self, plugin: &str, command: &Command, end: AttemptEnd, duration: Duration) {
         self.with(plugin, |counts| {
-            let counts = counts.of_mut(command);
+            let counts = counts.of(command);
             counts.attempts[end as usize] += 1;
             counts.duration.observe(duration);
         });
     }
 
-    pub fn job_ended(&self, plugin: &str, command: Command, end: JobEnd) {
-        self.with(plugin, |counts| counts.of_mut(command).jobs[end as usize] += 1);
+    pub fn job_ended(&self, plugin: &str, command: &Command, end: JobEnd) {
+        self.with(plugin, |counts| counts.of(command).jobs[end as usize] += 1);
     }
 
     /// A request to this endpoint, or to none, was answered.
@@ -245,22 +239,22 @@ mod tests {
     #[test]
     fn each_is_counted_where_it_belongs() {
         let counters = Counters::default();
-        counters.attempt_ended("a", Command::Poll, AttemptEnd::TimedOut, ms(3));
-        counters.attempt_ended("a", Command::Poll, AttemptEnd::Succeeded, ms(4));
-        counters.job_ended("a", Command::Poll, JobEnd::Succeeded);
-        counters.job_ended("b", Command::Init, JobEnd::Dead);
+        counters.attempt_ended("a", &Command::Poll, AttemptEnd::TimedOut, ms(3));
+        counters.attempt_ended("a", &Command::Poll, AttemptEnd::Succeeded, ms(4));
+        counters.job_ended("a", &Command::Poll, JobEnd::Succeeded);
+        counters.job_ended("b", &Command::Init, JobEnd::Dead);
         counters.waited("b", ms(5));
         for (path, code) in [(Some("/a"), 202), (Some("/a"), 202), (Some("/a"), 403), (Some("/b"), 202), (None, 404)] {
             counters.answered(path, code);
         }
         let mut counts = counters.lock();
-        let poll = counts.plugins["a"].of(Command::Poll);
+        let poll = &counts.plugins["a"].commands[&Command::Poll];
         let attempts = [AttemptEnd::Succeeded, AttemptEnd::Failed, AttemptEnd::TimedOut].map(|end| poll.attempts(end));
         assert_eq!((attempts, poll.duration.count(), poll.duration.sum()), ([1, 0, 1], 2, ms(7)));
         assert_eq!((poll.jobs(JobEnd::Succeeded), poll.jobs(JobEnd::Dead)), (1, 0));
-        assert!(poll.any() && !counts.plugins["a"].of(Command::Handle).any());
+        assert_eq!(counts.plugins["a"].commands.len(), 1);
         let b = &counts.plugins["b"];
-        assert_eq!((b.of(Command::Init).jobs(JobEnd::Dead), b.wait.count()), (1, 1));
+        assert_eq!((b.commands[&Command::Init].jobs(JobEnd::Dead), b.wait.count()), (1, 1));
         assert_eq!(counts.answers["/a"], BTreeMap::from([(202, 2), (403, 1)]));
         assert_eq!(counts.other_answers, BTreeMap::from([(404, 1)]));
 

@@ -45,6 +45,7 @@ pub(crate) fn config(config: &Config, most: usize) -> Option<String> {
         format!("log_level: {level}, log_format: {format}, dedupe_ttl: {}, ", ms(service.dedupe_ttl)),
         format!("job_log_retention: {}, ", ms(service.job_log_retention)),
         format!("job_queue_retention: {}, ", ms(service.job_queue_retention)),
+        format!("fact_retention: {}, ", ms(service.fact_retention)),
         format!("max_queue_depth: {}, shutdown_grace: {}}}\n", service.max_queue_depth, ms(service.shutdown_grace)),
         format!("state: {{path: {}}}\n", text(config.state_path.to_str()?)),
         roots(&config.plugin_roots)?,
@@ -87,13 +88,15 @@ fn plugin(plugin: &PluginConfig) -> String {
     let polled = plugin.schedule.as_ref().map_or("null".to_owned(), |polled| format!("{{{}}}", schedule(polled)));
     let schedules: String = plugin.schedules.iter().map(named).collect();
     let env: String = plugin.env.iter().map(|(name, value)| entry(name, &text(value))).collect();
+    let named = timeouts.named.iter().map(|(command, timeout)| entry(command.as_str(), &ms(*timeout)));
+    let named: String = named.collect();
     let config: String = plugin.config.iter().map(|(name, value)| entry(name, &json(value))).collect();
     [
         format!("enabled: {enabled}, uses: {uses}, schedule: {polled}, schedules: [{schedules}], "),
         format!("config: {{{config}}}, env: {{{env}}}, "),
         format!("retry: {{max_attempts: {}, backoff_base: {}}}, ", retry.max_attempts, ms(retry.backoff_base)),
         format!("timeouts: {{poll: {}, handle: {}, ", ms(timeouts.poll), ms(timeouts.handle)),
-        format!("health: {}, init: {}}}, ", ms(timeouts.health), ms(timeouts.init)),
+        format!("health: {}, init: {}, {named}}}, ", ms(timeouts.health), ms(timeouts.init)),
         format!("circuit_breaker: {{threshold: {}, ", circuit_breaker.threshold),
         format!("reset_after: {}}}, max_outstanding_polls: {max_outstanding_polls}", ms(circuit_breaker.reset_after)),
     ]
@@ -116,6 +119,7 @@ fn endpoint(endpoint: &Endpoint) -> String {
 /// A manifest. One that declares no known command gets one that nobody knows: some must be there.
 pub(crate) fn manifest(manifest: &Manifest) -> Option<String> {
     let optional = |value: &Option<String>| value.as_deref().map_or("null".to_owned(), literal);
+    let flag = |value: Option<bool>| value.map_or("null".to_owned(), |value| value.to_string());
     let list = |names: &[String]| names.iter().map(|name| literal(name) + ", ").collect::<String>();
     let mut commands = String::new();
     for declared in &manifest.commands {
@@ -124,18 +128,34 @@ pub(crate) fn manifest(manifest: &Manifest) -> Option<String> {
             Some(Access::Read) => "read",
             Some(Access::Write) => "write",
         };
-        let (command, description) = (declared.command, optional(&declared.description));
-        write!(commands, "{{name: {command}, type: {access}, description: {description}}}, ").ok()?;
+        let (command, description) = (&declared.command, optional(&declared.description));
+        write!(commands, "{{name: {command}, type: {access}, description: {description}, ").ok()?;
+        write!(commands, "idempotent: {}, ", flag(declared.idempotent)).ok()?;
+        write!(commands, "retry_safe: {}, ", flag(declared.retry_safe)).ok()?;
+        let free = |value: &Option<Value>| value.as_ref().map_or("null".to_owned(), json_literal);
+        write!(commands, "input_schema: {}, ", free(&declared.input_schema)).ok()?;
+        write!(commands, "output_schema: {}, ", free(&declared.output_schema)).ok()?;
+        write!(commands, "values: {}}}, ", free(&declared.values)).ok()?;
     }
+    let facts = manifest.fact_outputs.iter().map(|output| {
+        let (command, fact_type) = (&output.when.command, literal(&output.fact_type));
+        format!("{{when: {{command: {command}}}, from: state_updates, fact_type: {fact_type}}}, ")
+    });
+    let facts: String = facts.collect();
     if commands.is_empty() {
         commands.push_str("unknown");
     }
     let keys = manifest.config_keys.as_ref().map_or("null".to_owned(), |keys| {
         format!("{{required: [{}], optional: [{}]}}", list(&keys.required), list(&keys.optional))
     });
+    let version = manifest.manifest_version.map_or("null".to_owned(), |version| version.to_string());
+    let stopwatch = manifest.stopwatch.as_ref().map_or("null".to_owned(), json_literal);
     let written = [
+        format!("manifest_spec: {}\nmanifest_version: {version}\n", optional(&manifest.manifest_spec)),
+        format!("concurrency_safe: {}\nstopwatch: {stopwatch}\n", flag(manifest.concurrency_safe)),
+        format!("fact_outputs: [{facts}]\n"),
         format!("name: {}\nversion: {}\n", literal(&manifest.name), optional(&manifest.version)),
-        format!("protocol: 1\nentrypoint: {}\n", literal(manifest.entrypoint.to_str()?)),
+        format!("protocol: {}\nentrypoint: {}\n", manifest.protocol, literal(manifest.entrypoint.to_str()?)),
         format!("description: {}\n", optional(&manifest.description)),
         format!("commands: [{commands}]\nconfig_keys: {keys}\n"),
     ];
@@ -151,16 +171,25 @@ fn entry(name: &str, value: &str) -> String {
     format!("? {} : {value}, ", literal(name))
 }
 
+/// As [`json`], where nothing is replaced.
+fn json_literal(value: &Value) -> String {
+    written(value, &literal)
+}
+
 fn json(value: &Value) -> String {
+    written(value, &text)
+}
+
+fn written(value: &Value, text: &dyn Fn(&str) -> String) -> String {
     match value {
         Value::Null | Value::Bool(_) | Value::Number(_) => value.to_string(),
         Value::String(value) => text(value),
         Value::Array(elements) => {
-            let elements: String = elements.iter().map(|element| json(element) + ", ").collect();
+            let elements: String = elements.iter().map(|element| written(element, text) + ", ").collect();
             format!("[{elements}]")
         }
         Value::Object(members) => {
-            let members: String = members.iter().map(|(name, value)| entry(name, &json(value))).collect();
+            let members: String = members.iter().map(|(name, value)| entry(name, &written(value, text))).collect();
             format!("{{{members}}}")
         }
     }

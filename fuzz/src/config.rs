@@ -121,7 +121,8 @@ fn promises(config: &Config) {
         assert!(!["ductile", "webhook", "cli", "scheduler"].contains(&name.as_str()));
         assert!((1..=100).contains(&plugin.retry.max_attempts) && !plugin.retry.backoff_base.is_zero());
         assert!(plugin.max_outstanding_polls >= 1 && plugin.circuit_breaker.threshold >= 1);
-        let timeouts = plugin.timeouts;
+        let timeouts = &plugin.timeouts;
+        assert!(timeouts.named.iter().all(|(command, time)| !command.is_standard() && !time.is_zero()));
         assert!([timeouts.poll, timeouts.handle, timeouts.health, timeouts.init].iter().all(|time| !time.is_zero()));
         for (name, value) in &plugin.env {
             assert!(!name.starts_with("DUCTILE_") && !name.contains(['=', '\0']) && !name.is_empty());
@@ -180,6 +181,7 @@ fn known_keys(text: &str) {
             "dedupe_ttl",
             "job_log_retention",
             "job_queue_retention",
+            "fact_retention",
             "max_queue_depth",
             "shutdown_grace",
         ],
@@ -208,7 +210,9 @@ fn known_keys(text: &str) {
             keys(&schedule["preferred_window"], &["start", "end"]);
         }
         keys(&plugin["retry"], &["max_attempts", "backoff_base"]);
-        keys(&plugin["timeouts"], &["poll", "handle", "health", "init"]);
+        for name in plugin["timeouts"].as_mapping().into_iter().flatten().filter_map(|(name, _)| name.as_str()) {
+            assert!(name.parse::<Command>().is_ok(), "`{name}`");
+        }
         keys(&plugin["circuit_breaker"], &["threshold", "reset_after"]);
     }
     keys(&root["webhooks"], &["listen", "endpoints"]);

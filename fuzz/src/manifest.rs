@@ -12,8 +12,10 @@ use std::sync::Arc;
 
 use ductile::command::Command;
 use ductile::config::{self, Config, Variables};
-use ductile::plugin::{Access, LoadError, Manifest, Registry};
-use serde_yaml::Value;
+use ductile::plugin::{
+    Access, ConfigKeys, Declared, FactOutput, FactSource, FactView, FactWhen, LoadError, Manifest, Protocol, Registry,
+};
+use serde_yaml::{Mapping, Value};
 use tempfile::TempDir;
 
 use crate::canonical;
@@ -144,56 +146,135 @@ fn promised(value: &Value) -> Option<Option<Manifest>> {
     };
     let name = value["name"].as_str()?;
     let entrypoint = PathBuf::from(value["entrypoint"].as_str()?);
-    let protocol = value["protocol"].as_u64()?;
-    let mut commands: Vec<ductile::plugin::Declared> = Vec::new();
+    let flag = |value: &Value| match value {
+        Value::Null => Some(None),
+        Value::Bool(flag) => Some(Some(*flag)),
+        _ => None,
+    };
+    let manifest_version = match &value["manifest_version"] {
+        Value::Null => None,
+        version => Some(version.as_u64()?),
+    };
+    let manifest_spec = text(&value["manifest_spec"])?;
+    let protocol = match value["protocol"].as_u64()? {
+        1 => Protocol::One,
+        2 => Protocol::Two,
+        _ => return Some(None),
+    };
+    let mut named_soundly = true;
+    let mut commands: Vec<Declared> = Vec::new();
     let entries = value["commands"].as_sequence()?;
     for entry in entries {
-        let (name, access, description) = match entry {
-            Value::String(name) => (name.as_str(), None, None),
-            Value::Mapping(_) => {
-                let access = match &entry["type"] {
-                    Value::Null => None,
-                    Value::String(word) if word == "read" => Some(Access::Read),
-                    Value::String(word) if word == "write" => Some(Access::Write),
-                    _ => return None,
-                };
-                (entry["name"].as_str()?, access, text(&entry["description"])?)
-            }
+        // Of a name alone there is nothing more, as of a map without more.
+        let name = match entry {
+            Value::String(name) => name,
+            Value::Mapping(_) => entry["name"].as_str()?,
             _ => return None,
         };
-        let command = match name {
-            "poll" => Command::Poll,
-            "handle" => Command::Handle,
-            "health" => Command::Health,
-            "init" => Command::Init,
-            _ => continue,
+        let entry = if entry.is_mapping() { entry } else { &Value::Mapping(Mapping::new()) };
+        let access = match &entry["type"] {
+            Value::Null => None,
+            Value::String(word) if word == "read" => Some(Access::Read),
+            Value::String(word) if word == "write" => Some(Access::Write),
+            _ => return None,
         };
-        if commands.iter().all(|known| known.command != command) {
-            commands.push(ductile::plugin::Declared { command, access, description });
+        let declared = |command| {
+            Some(Declared {
+                command,
+                access,
+                description: text(&entry["description"])?,
+                idempotent: flag(&entry["idempotent"])?,
+                retry_safe: flag(&entry["retry_safe"])?,
+                input_schema: free(&entry["input_schema"]),
+                output_schema: free(&entry["output_schema"]),
+                values: free(&entry["values"]),
+            })
+        };
+        let of_all = ["poll", "handle", "health", "init"].contains(&name);
+        let declared = declared(if of_all || protocol == Protocol::Two && is_command(name) {
+            name.parse().expect("the name of a command")
+        } else {
+            named_soundly &= protocol == Protocol::One;
+            Command::Poll
+        })?;
+        let may_be_asked = declared.command.as_str() == name;
+        if may_be_asked && commands.iter().all(|known| known.command != declared.command) {
+            commands.push(declared);
         }
+    }
+    let (mut fact_outputs, mut facts_are_sound) = (Vec::new(), true);
+    match &value["fact_outputs"] {
+        Value::Null => {}
+        Value::Sequence(entries) => {
+            for entry in entries {
+                let command = entry.as_mapping()?.get("when")?.as_mapping()?.get("command")?.as_str()?;
+                let view = text(&entry["compatibility_view"])?;
+                if entry["from"].as_str()? != "state_updates" || view.is_some_and(|view| view != "mirror_object") {
+                    return None;
+                }
+                let fact_type = entry["fact_type"].as_str()?.to_owned();
+                let Some(declared) = commands.iter().find(|declared| declared.command.as_str() == command) else {
+                    facts_are_sound = false;
+                    continue;
+                };
+                facts_are_sound &= !fact_type.trim().is_empty() && fact_type.len() <= 256;
+                let output = FactOutput {
+                    when: FactWhen { command: declared.command.clone() },
+                    from: FactSource::StateUpdates,
+                    fact_type,
+                    compatibility_view: FactView::MirrorObject,
+                };
+                if !fact_outputs.contains(&output) {
+                    fact_outputs.push(output);
+                }
+            }
+        }
+        _ => return None,
     }
     let config_keys = match &value["config_keys"] {
         Value::Null => None,
         keys @ Value::Mapping(_) => {
-            Some(ductile::plugin::ConfigKeys { required: list(&keys["required"])?, optional: list(&keys["optional"])? })
+            Some(ConfigKeys { required: list(&keys["required"])?, optional: list(&keys["optional"])? })
         }
         _ => return None,
     };
     let manifest = Manifest {
+        manifest_spec,
+        manifest_version,
         name: name.to_owned(),
         version: text(&value["version"])?,
+        protocol,
         description: text(&value["description"])?,
         entrypoint,
+        concurrency_safe: flag(&value["concurrency_safe"])?,
         commands,
+        fact_outputs,
         config_keys,
+        stopwatch: free(&value["stopwatch"]),
     };
     let required = manifest.config_keys.iter().flat_map(|keys| &keys.required);
-    let loads = protocol == 1
+    let loads = manifest.manifest_spec.as_ref().is_none_or(|spec| spec == "ductile.plugin")
+        && manifest.manifest_version.is_none_or(|version| version == 1)
+        && named_soundly
+        && facts_are_sound
         && name == "echo"
         && !entries.is_empty()
         && is_safe(&manifest.entrypoint)
         && required.clone().all(|key| key == "token");
     Some(loads.then_some(manifest))
+}
+
+/// What may hold anything, which is plain here.
+fn free(value: &Value) -> Option<serde_json::Value> {
+    (!value.is_null()).then(|| serde_json::to_value(value).expect("texts for keys, and no tags"))
+}
+
+/// Whether a command of protocol 2 may have this name.
+fn is_command(name: &str) -> bool {
+    let mut bytes = name.bytes();
+    bytes.next().is_some_and(|first| first.is_ascii_alphabetic())
+        && bytes.all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+        && name.len() <= 64
 }
 
 /// Whether there are texts for keys and no tags, everywhere.

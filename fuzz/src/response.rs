@@ -1,10 +1,10 @@
-//! What a plugin prints, and the parser of protocol 1.
+//! What a plugin prints, and the parser of both protocols.
 //!
-//! Oracle: [`expected`], a reading of SPEC section 3 ("Protocol 1") with a JSON reader of our own. The parser takes a text
+//! Oracle: [`expected`], a reading of SPEC section 3 ("Protocol 1", "Protocol 2") with a JSON reader of our own. The parser takes a text
 //! exactly if it does, and makes the same of it; payloads and state updates are the text that was printed.
 
 use ductile::clock::Timestamp;
-use ductile::plugin::{Envelope, Response, Status};
+use ductile::plugin::{Envelope, Protocol, ProtocolError, Response, Status};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
@@ -14,6 +14,7 @@ use crate::json::{self, Text};
 struct Expected<'a> {
     /// The message of a plugin that reports an error, if it gave one.
     error: Option<Option<String>>,
+    result: Option<String>,
     retry: bool,
     events: Vec<Event<'a>>,
     state_updates: Option<&'a str>,
@@ -29,7 +30,13 @@ struct Event<'a> {
 /// Fails unless the parser and SPEC agree on these bytes. What is not UTF-8 never gets to the parser.
 pub fn check(data: &[u8]) {
     let Ok(stdout) = str::from_utf8(data) else { return };
-    match (expected(stdout), Response::parse(stdout)) {
+    for protocol in [Protocol::One, Protocol::Two] {
+        agree(expected(protocol, stdout), Response::parse(protocol, stdout));
+    }
+}
+
+fn agree(expected: Option<Expected<'_>>, parsed: Result<Response, ProtocolError>) {
+    match (expected, parsed) {
         (Some(expected), Ok(response)) => compare(&expected, &response),
         (None, Err(error)) => {
             let message = error.to_string();
@@ -48,6 +55,7 @@ fn compare(expected: &Expected<'_>, response: &Response) {
         (_, status) => panic!("{status:?}"),
     }
     assert_eq!(expected.retry, response.retry);
+    result(expected.result.as_deref(), response.result.as_deref());
     assert_eq!(expected.state_updates, response.effects.state_updates.as_deref().map(RawValue::get));
     assert_eq!(expected.events.len(), response.effects.events.len());
     for (expected, event) in expected.events.iter().zip(&response.effects.events) {
@@ -83,6 +91,18 @@ fn passed_on(event: &ductile::plugin::Event) {
     assert_eq!(field("source"), Some(r#""source""#));
 }
 
+/// All of it if it fits into 64 KB; of more the beginning, and a note.
+fn result(expected: Option<&str>, found: Option<&str>) {
+    const STORED: usize = 64 << 10;
+    let (Some(expected), Some(found)) = (expected, found) else { return assert_eq!(expected, found) };
+    if expected.len() <= STORED {
+        return assert_eq!(expected, found);
+    }
+    let (kept, note) = found.rsplit_once("\n[cut: ").expect("a note");
+    assert!(expected.starts_with(kept) && kept.len() <= STORED && kept.len() > STORED - 4);
+    assert_eq!(note, format!("{} of {} bytes kept]", kept.len(), expected.len()));
+}
+
 /// All entries while they fit into 64 KB; of more, the first ones, the last of them perhaps cut, and a note.
 fn logs(expected: &[(String, String)], found: Option<&str>) {
     const STORED: usize = 64 << 10;
@@ -115,16 +135,23 @@ fn logs(expected: &[(String, String)], found: Option<&str>) {
 }
 
 /// SPEC section 3: `None` is a protocol error.
-fn expected(stdout: &str) -> Option<Expected<'_>> {
+fn expected(protocol: Protocol, stdout: &str) -> Option<Expected<'_>> {
     const LEVELS: [&str; 4] = ["debug", "info", "warn", "error"];
-    let [status, error, retry, events, state_updates, logs] =
-        fields(json::whole(stdout)?, ["status", "error", "retry", "events", "state_updates", "logs"])?;
+    let names = ["status", "error", "result", "retry", "events", "state_updates", "logs"];
+    let [status, error, result, retry, events, state_updates, logs] = fields(json::whole(stdout)?, names)?;
     let error = error.map_or(Some(None), |error| json::string(error).map(Some))?;
     let error = match sound(status?)?.as_str() {
         "ok" => None,
         "error" => Some(error.map(|error| error.text)),
         _ => return None,
     };
+    let result = match (protocol, result.map(json::string)) {
+        (Protocol::Two, Some(None)) => return None,
+        (_, result) => result.flatten().map(|result| result.text).filter(|text| !text.trim().is_empty()),
+    };
+    if protocol == Protocol::Two && error.is_none() && result.is_none() {
+        return None;
+    }
     let retry = match retry {
         None | Some("true") => true,
         Some("false") => false,
@@ -161,6 +188,7 @@ fn expected(stdout: &str) -> Option<Expected<'_>> {
     };
     Some(Expected {
         error,
+        result,
         retry,
         events: events.into_iter().map(event).collect::<Option<_>>()?,
         state_updates,

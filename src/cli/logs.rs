@@ -20,8 +20,8 @@ use follow::follow;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-One line for each ended attempt, the newest last; below it what the plugin logged, and for a
-failure the error and what the plugin wrote to stderr.
+One line for each ended attempt, the newest last; below it what the plugin says of it and what it
+logged, and for a failure the error and what the plugin wrote to stderr.
 
 Examples:
   ductile logs feed --limit 5            the last attempts of a plugin
@@ -124,6 +124,9 @@ pub(super) fn write_attempt(out: &mut impl Write, attempt: &Attempt, detail: Det
     if let Some(error) = &attempt.error {
         write_indented(out, "error", error, detail)?;
     }
+    if let Some(result) = attempt.result.as_ref().filter(|_| attempt.response.is_some()) {
+        write_indented(out, "result", result, detail)?;
+    }
     let lines: Vec<LogLine> = match &attempt.logs {
         Some(logs) => serde_json::from_str(logs.get()).unwrap_or_default(),
         None => Vec::new(),
@@ -134,14 +137,18 @@ pub(super) fn write_attempt(out: &mut impl Write, attempt: &Attempt, detail: Det
     if let Some(stderr) = &attempt.stderr {
         write_indented(out, "stderr", stderr, detail)?;
     }
-    if let Some(result) = attempt.result.as_ref().filter(|_| detail == Detail::All || tells_more(attempt)) {
-        write_indented(out, "stdout", result, detail)?;
+    let printed = attempt.response.as_ref().or(attempt.result.as_ref());
+    if let Some(printed) = printed.filter(|_| detail == Detail::All || tells_more(attempt)) {
+        write_indented(out, "stdout", printed, detail)?;
     }
     Ok(())
 }
 
-/// Whether what the plugin printed is news: otherwise error and logs were read from it.
+/// Whether what the plugin printed is news: otherwise error, result and logs were read from it.
 fn tells_more(attempt: &Attempt) -> bool {
+    if attempt.response.is_some() {
+        return false;
+    }
     let no_response = attempt.error.as_ref().is_some_and(|error| error.contains("protocol error"));
     attempt.status == JobLogStatus::TimedOut || no_response
 }

@@ -1,10 +1,14 @@
 //! `ductile plugins`.
 
+mod facts;
+mod manifest;
+
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
 use serde::Serialize;
+use serde_json::value::RawValue;
 
 use super::error::CliError;
 use super::logs::{Detail, write_attempt};
@@ -24,10 +28,17 @@ reads it now.
 
 Examples:
   ductile plugins                        which are loaded, and why not
-  ductile plugins feed                   one of them, with its last attempt")]
+  ductile plugins feed                   one of them: all that it declares, and its last attempt
+  ductile plugins feed --facts           what it has stated as facts, the newest last")]
 pub(super) struct Args {
     /// Only this plugin, in detail
     name: Option<String>,
+    /// What it has stated as facts, the newest last
+    #[arg(long, requires = "name")]
+    facts: bool,
+    /// The most facts, the newest
+    #[arg(long, value_name = "N", requires = "facts", default_value_t = 20)]
+    limit: u32,
     /// As JSON
     #[arg(long)]
     json: bool,
@@ -37,6 +48,8 @@ pub(super) struct Args {
 struct Detailed {
     #[serde(flatten)]
     published: Published,
+    /// All that it declares; `null` when it is not loaded.
+    manifest: Option<Box<RawValue>>,
     next_run: Option<Timestamp>,
     /// Bytes of JSON that it remembers.
     state_bytes: usize,
@@ -44,6 +57,9 @@ struct Detailed {
 }
 
 pub(super) fn plugins(args: &Args, config: Option<&Path>) -> Result<ExitCode, CliError> {
+    if let Some(name) = args.name.as_deref().filter(|_| args.facts) {
+        return facts::facts(name, args.limit, args.json, config);
+    }
     let (minimal, reader) = open_reader(config)?;
     let plugins = publish::all_plugins(&reader)?;
     let service = publish::service(&reader)?;
@@ -90,6 +106,7 @@ pub(super) fn configured<'a>(known: &'a [Published], name: &str) -> Result<&'a P
 fn detailed(reader: &Reader, name: &str, plugins: &[Published]) -> Result<Detailed, CliError> {
     let mut published = configured(plugins, name)?.clone();
     Ok(Detailed {
+        manifest: published.manifest.clone().and_then(|json| RawValue::from_string(json).ok()),
         next_run: next_run(reader, &mut published)?,
         state_bytes: plugin_state::read(reader, name)?.len(),
         last_attempt: list::log(reader, Some(name), false, 1)?.pop(),
@@ -174,12 +191,16 @@ fn print(plugin: &Detailed) -> io::Result<()> {
     for warning in &published.warnings {
         line("warning", &output::first_line(warning))?;
     }
+    line("protocol", &published.protocol.map_or_else(|| "-".to_owned(), |protocol| protocol.to_string()))?;
     line("commands", &if published.commands.is_empty() { "-".to_owned() } else { published.commands.join(" ") })?;
     line("attempts", &format!("up to {}", published.max_attempts))?;
     line("every", &every(published))?;
     line("next run", &output::local_or_dash(plugin.next_run))?;
     line("remembers", &format!("{} bytes", plugin.state_bytes))?;
     write_schedules(&mut out, published)?;
+    if let Some(manifest) = &plugin.manifest {
+        manifest::write(&mut out, manifest.get())?;
+    }
     match &plugin.last_attempt {
         None => writeln!(out, "\nit has not run yet"),
         Some(attempt) => {

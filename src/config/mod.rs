@@ -77,6 +77,8 @@ pub struct Service {
     pub job_log_retention: Duration,
     /// Never less than `dedupe_ttl`.
     pub job_queue_retention: Duration,
+    /// Of facts; the newest of each type is kept for ever.
+    pub fact_retention: Duration,
     pub max_queue_depth: u64,
     /// How long a job in flight may go on after SIGTERM.
     pub shutdown_grace: Duration,
@@ -233,29 +235,34 @@ impl Default for Retry {
 }
 
 /// `plugins.<name>.timeouts`, by command.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Timeouts {
     pub poll: Duration,
     pub handle: Duration,
     pub health: Duration,
     pub init: Duration,
+    /// Of commands with other names.
+    pub named: BTreeMap<Command, Duration>,
 }
 
 impl Default for Timeouts {
     fn default() -> Self {
         let [poll, handle, health, init] = [60, 120, 10, 30].map(Duration::from_secs);
-        Self { poll, handle, health, init }
+        Self { poll, handle, health, init, named: BTreeMap::new() }
     }
 }
 
 impl Timeouts {
     /// How long a process for `command` may take.
-    pub fn of(&self, command: Command) -> Duration {
+    pub fn of(&self, command: &Command) -> Duration {
+        /// Unless it is set: as long as `handle` has by default.
+        const NAMED: Duration = Duration::from_secs(120);
         match command {
             Command::Poll => self.poll,
             Command::Handle => self.handle,
             Command::Health => self.health,
             Command::Init => self.init,
+            Command::Named(_) => self.named.get(command).copied().unwrap_or(NAMED),
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::state::{Error, Tx};
 struct JobDead<'a> {
     job_id: Uuid,
     plugin: &'a str,
-    command: &'static str,
+    command: &'a str,
     submitted_by: String,
     attempt: u32,
     max_attempts: u32,
@@ -28,7 +28,7 @@ struct JobDead<'a> {
 #[derive(Serialize)]
 struct BreakerOpened<'a> {
     plugin: &'a str,
-    command: &'static str,
+    command: &'a str,
     /// Jobs in a row that ended dead.
     failures: u32,
     error: &'a str,
@@ -39,7 +39,7 @@ struct BreakerOpened<'a> {
 #[derive(Serialize)]
 struct BreakerClosed<'a> {
     plugin: &'a str,
-    command: &'static str,
+    command: &'a str,
 }
 
 #[derive(Serialize)]

@@ -195,18 +195,24 @@ impl Dispatcher {
         if self.stop.claiming.is_cancelled() {
             return Attempt { outcome: Outcome::Interrupted, ..failed_attempt(String::new(), true) };
         }
-        let event = match payload.map(RawValue::from_string) {
+        let payload = match payload.map(RawValue::from_string) {
             Some(Err(error)) => return failed_attempt(format!("the job's payload is not JSON: {error}"), false),
-            event => event.and_then(Result::ok),
+            payload => payload.and_then(Result::ok),
         };
         // Nobody but `plugin_state` writes it, or an operator by hand.
         let state = match RawValue::from_string(state) {
             Ok(state) => state,
             Err(error) => return failed_attempt(format!("the plugin's stored state is not JSON: {error}"), false),
         };
-        let call =
-            Call { job_id: job.id, instance: self.instance, command: job.command, state, event, now: self.clock.now() };
-        self.vitals.running(plugin.settings.timeouts.of(job.command));
+        let call = Call {
+            job_id: job.id,
+            instance: self.instance,
+            command: job.command.clone(),
+            state,
+            payload,
+            now: self.clock.now(),
+        };
+        self.vitals.running(plugin.settings.timeouts.of(&job.command));
         let task = tokio::spawn(plugin::run(Arc::clone(plugin), call, self.stop.job.clone()));
         task.await.unwrap_or_else(|error| failed_attempt(format!("running the plugin panicked: {error}"), true))
     }
@@ -229,10 +235,16 @@ impl Dispatcher {
         let producer = Producer { job_id: job.id, plugin: &job.plugin, hops: job.hops, from_core: job.from_core };
         let events = effects.as_mut().map_or_else(Vec::new, |effects| std::mem::take(&mut effects.events));
         let children = router::route(active.routes(), producer, events, |plugin| active.max_attempts(plugin), now);
+        let printed = Some(attempt.stdout).filter(|text| !text.is_empty());
+        let (result, response) = match attempt.result {
+            Some(result) => (Some(result), printed),
+            None => (printed, None),
+        };
         let attempted = Attempted {
             duration_ms: u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
             exit_code: attempt.exit_code,
-            result: Some(attempt.stdout).filter(|text| !text.is_empty()),
+            result,
+            response,
             logs: attempt.logs,
             stderr: Some(attempt.stderr).filter(|text| !text.is_empty()),
         };
@@ -349,6 +361,7 @@ fn failed_attempt(error: String, retryable: bool) -> Attempt {
     Attempt {
         outcome: Outcome::Failed { error, retryable },
         stdout: String::new(),
+        result: None,
         logs: None,
         stderr: String::new(),
         exit_code: None,

@@ -267,7 +267,7 @@ impl World {
     }
 
     fn retention(&mut self) {
-        let retention = Retention { job_log: LOG_RETENTION, job_queue: QUEUE_RETENTION };
+        let retention = Retention { job_log: LOG_RETENTION, job_queue: QUEUE_RETENTION, facts: LOG_RETENTION };
         while queue::delete_expired(&Tx::over(&self.connection), retention, self.now).unwrap() {}
         let (log, jobs) = (self.now.before(LOG_RETENTION), self.now.before(QUEUE_RETENTION));
         self.log.retain(|_, (_, _, completed_at)| *completed_at >= log);
@@ -350,6 +350,7 @@ fn active() -> Arc<Active> {
         dedupe_ttl: DEDUPE_TTL,
         job_log_retention: LOG_RETENTION,
         job_queue_retention: QUEUE_RETENTION,
+        fact_retention: LOG_RETENTION,
         max_queue_depth: MAX_DEPTH as u64,
         shutdown_grace: DAY,
     };

@@ -72,14 +72,14 @@ pub(super) fn count_end(counters: &Counters, settlement: &Settlement, settled: &
         Transition::Requeued => (None, None),
     };
     if let Some(attempt) = attempt {
-        counters.attempt_ended(&job.plugin, job.command, attempt, duration);
+        counters.attempt_ended(&job.plugin, &job.command, attempt, duration);
     }
     if let Some(end) = end.or(settled.cancelled.as_ref().map(|_| JobEnd::Dead)) {
-        counters.job_ended(&job.plugin, job.command, end);
+        counters.job_ended(&job.plugin, &job.command, end);
     }
     if settled.transition == Transition::Succeeded {
         for child in settlement.children.iter().filter(|child| child.stillborn.is_some()) {
-            counters.job_ended(&child.plugin, child.command, JobEnd::Dead);
+            counters.job_ended(&child.plugin, &child.command, JobEnd::Dead);
         }
     }
 }

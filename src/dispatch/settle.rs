@@ -17,7 +17,7 @@ use crate::plugin::Effects;
 use crate::queue::{self, Attempted, Children, Claimed, NewJob, Transition};
 use crate::scheduler::{self, Consequence};
 use crate::state::plugin_state::{self, STATE_LIMIT};
-use crate::state::{Error, Tx};
+use crate::state::{Error, Tx, facts};
 
 /// An ended attempt with all that it changes. It is kept until it is on disk.
 #[derive(Debug)]
@@ -93,14 +93,26 @@ impl Settlement {
         Self { ended: Ended::Failed { error, retryable: true }, effects: None, children: Vec::new(), ..self }
     }
 
-    /// Writes children and state of a success. Some failure when they do not fit: then neither was written.
+    /// What its state updates are facts of; empty when they are to be merged.
+    fn fact_types(&self) -> Vec<&str> {
+        let job = self.claimed.job();
+        let plugin = self.active.registry.runnable(&job.plugin);
+        plugin.map(|plugin| plugin.manifest.fact_types(&job.command).collect()).unwrap_or_default()
+    }
+
+    /// Writes children, state and facts of a success. Some failure when they do not fit: then neither was written.
     fn apply_effects(&self, tx: &Tx<'_>, newest: &Active) -> Result<Option<Ended>, Error> {
         let Some(effects) = &self.effects else { return Ok(None) };
         let failed = |error: String| Ok(Some(Ended::Failed { error, retryable: true }));
-        let mut merged = None;
+        let job = self.claimed.job();
+        let (mut next, mut fact_types) = (None, Vec::new());
         if let Some(updates) = &effects.state_updates {
-            merged = plugin_state::merge(tx, &self.claimed.job().plugin, updates)?;
-            if merged.is_none() {
+            fact_types = self.fact_types();
+            next = match fact_types.is_empty() {
+                true => plugin_state::merge(tx, &job.plugin, updates)?,
+                false => plugin_state::replace(&job.plugin, updates),
+            };
+            if next.is_none() {
                 return failed(format!("the plugin's state would be larger than {STATE_LIMIT} bytes"));
             }
         }
@@ -128,8 +140,11 @@ impl Settlement {
                 ));
             }
         }
-        if let Some(merged) = merged {
-            plugin_state::write(tx, &merged, self.now)?;
+        if let Some(next) = next {
+            plugin_state::write(tx, &next, self.now)?;
+            for fact_type in fact_types {
+                facts::append(tx, &next, fact_type, (job.id, &job.command), self.now)?;
+            }
         }
         Ok(None)
     }

@@ -1,5 +1,6 @@
 //! Which families there are, what each is called, and where its numbers come from.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use super::text::{Kind, Text};
@@ -157,10 +158,11 @@ fn plugin_states(text: &mut Text, plugins: &[PluginReading<'_>]) {
 
 /// The counts of each enabled plugin, also when there are none yet.
 fn jobs(text: &mut Text, active: &Active, counts: &Counts) {
-    let none = PluginCounts::default();
+    let none = (PluginCounts::default(), CommandCounts::default());
     let enabled = active.registry.entries().filter(|entry| entry.enabled).map(|entry| entry.name.as_str());
-    let plugins: Vec<_> = enabled.map(|plugin| (plugin, counts.plugins.get(plugin).unwrap_or(&none))).collect();
-    let commands: Vec<_> = plugins.iter().flat_map(|(plugin, counts)| commands(active, plugin, counts)).collect();
+    let plugins: Vec<_> = enabled.map(|plugin| (plugin, counts.plugins.get(plugin).unwrap_or(&none.0))).collect();
+    let commands: Vec<_> =
+        plugins.iter().flat_map(|(plugin, counts)| commands(active, plugin, counts, &none.1)).collect();
 
     let help = "Jobs that ended with an attempt, or beyond the limit of hops.";
     let mut family = text.family("ductile_jobs_ended_total", Kind::Counter, help);
@@ -194,13 +196,13 @@ fn commands<'a>(
     active: &'a Active,
     plugin: &'a str,
     counts: &'a PluginCounts,
-) -> impl Iterator<Item = (&'a str, Command, &'a CommandCounts)> {
+    none: &'a CommandCounts,
+) -> Vec<(&'a str, &'a Command, &'a CommandCounts)> {
     let manifest = active.registry.runnable(plugin).map(|plugin| &plugin.manifest);
-    let jobs = Command::ALL.into_iter().filter(|command| *command != Command::Health);
-    let counts = jobs.map(move |command| (plugin, command, counts.of(command)));
-    counts.filter(move |(_, command, counts)| {
-        counts.any() || manifest.is_some_and(|manifest| manifest.declares(*command))
-    })
+    let declared = manifest.into_iter().flat_map(|manifest| &manifest.commands).map(|declared| &declared.command);
+    let names: BTreeSet<_> = counts.commands.keys().chain(declared).collect();
+    let jobs = names.into_iter().filter(|command| **command != Command::Health);
+    jobs.map(|command| (plugin, command, counts.commands.get(command).unwrap_or(none))).collect()
 }
 
 fn answers(text: &mut Text, active: &Active, counts: &Counts) {

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::loaded::Plugin;
 use super::outcome::{Ending, Outcome};
 use super::process::{self, Cancel, Captured, Cause, Ended, Limits};
-use super::protocol::{ProtocolError, Request, Response};
+use super::protocol::{Protocol, ProtocolError, Question, Request, Response};
 use super::spawn::spawn;
 use super::text;
 use crate::clock::Timestamp;
@@ -31,8 +31,8 @@ pub struct Call {
     pub command: Command,
     /// The plugin's state, a JSON object.
     pub state: Box<RawValue>,
-    /// The event to handle; no other command gets one.
-    pub event: Option<Box<RawValue>>,
+    /// The job's: for `handle` the event. In protocol 1 no other command gets one.
+    pub payload: Option<Box<RawValue>>,
     /// The time of day, from which the plugin is told its deadline.
     pub now: Timestamp,
 }
@@ -43,6 +43,8 @@ pub struct Attempt {
     pub outcome: Outcome,
     /// What it printed, at most 64 KB and a note; the same for `stderr`.
     pub stdout: String,
+    /// What a valid response says in words, at most 64 KB and a note.
+    pub result: Option<String>,
     /// The JSON array of a valid response's log entries, at most 64 KB and a note.
     pub logs: Option<String>,
     pub stderr: String,
@@ -56,7 +58,7 @@ pub async fn run(plugin: Arc<Plugin>, call: Call, cancel: Cancel) -> Attempt {
 }
 
 async fn run_within(plugin: Arc<Plugin>, call: Call, cancel: Cancel, limits: &Limits) -> Attempt {
-    let timeout = plugin.settings.timeouts.of(call.command);
+    let timeout = plugin.settings.timeouts.of(&call.command);
     let deadline = deadline(timeout);
     if cancel.terminate.is_cancelled() || cancel.kill.is_cancelled() {
         return Attempt::without_process(Ending::Interrupted);
@@ -65,6 +67,7 @@ async fn run_within(plugin: Arc<Plugin>, call: Call, cancel: Cancel, limits: &Li
         Ok(command) => command,
         Err(error) => return Attempt::without_process(Ending::NotTrusted(error)),
     };
+    let protocol = plugin.manifest.protocol;
     let input = request(&plugin, call, timeout);
     crash_point!("spawn.before");
     let child = match spawn(command).await {
@@ -75,17 +78,24 @@ async fn run_within(plugin: Arc<Plugin>, call: Call, cancel: Cancel, limits: &Li
     let ended = process::supervise(child, input, deadline, &cancel, limits).await;
     crash_point!("response.before_read");
     let attempt = match ended {
-        Ok(ended) => Attempt::of(ended, timeout, limits.stdout),
+        Ok(ended) => Attempt::of(ended, protocol, timeout, limits.stdout),
         Err(error) => Attempt::without_process(Ending::Lost(error)),
     };
     crash_point!("response.read");
     attempt
 }
 
-/// Consumes the call: an event may be large, and the request holds all of it.
+/// Consumes the call: a payload may be large, and the request holds all of it.
 fn request(plugin: &Plugin, call: Call, timeout: Duration) -> Vec<u8> {
-    let deadline_at = call.now.after(timeout);
-    Request::new(call.job_id, call.command, plugin.config(), &call.state, call.event.as_deref(), deadline_at).to_bytes()
+    let question = Question {
+        job_id: call.job_id,
+        command: &call.command,
+        config: plugin.config(),
+        state: &call.state,
+        payload: call.payload.as_deref(),
+        deadline_at: call.now.after(timeout),
+    };
+    Request::new(plugin.manifest.protocol, question).to_bytes()
 }
 
 /// Now and `timeout`; a timeout beyond what the machine can count is as good as a year.
@@ -100,6 +110,7 @@ impl Attempt {
         Self {
             outcome: ending.outcome(),
             stdout: String::new(),
+            result: None,
             logs: None,
             stderr: String::new(),
             exit_code: None,
@@ -107,38 +118,59 @@ impl Attempt {
         }
     }
 
-    fn of(ended: Ended, timeout: Duration, stdout_limit: usize) -> Self {
+    fn of(ended: Ended, protocol: Protocol, timeout: Duration, stdout_limit: usize) -> Self {
         let Ended { cause, status, stdout, stderr } = ended;
-        let stderr = text::stored_lossy(&stderr.bytes, stderr.total);
-        let (ending, logs, stdout) = match cause {
-            Cause::Own => read(status, stdout, stdout_limit),
-            Cause::Deadline => (Ending::TimedOut { after: timeout }, None, unread(&stdout)),
-            Cause::Cancelled => (Ending::Interrupted, None, unread(&stdout)),
+        let said = match cause {
+            Cause::Own => read(status, protocol, stdout, stdout_limit),
+            Cause::Deadline => Said::unread(Ending::TimedOut { after: timeout }, &stdout),
+            Cause::Cancelled => Said::unread(Ending::Interrupted, &stdout),
         };
-        Self { outcome: ending.outcome(), stdout, logs, stderr, exit_code: status.code(), signal: status.signal() }
+        Self {
+            outcome: said.ending.outcome(),
+            stdout: said.stdout,
+            result: said.result,
+            logs: said.logs,
+            stderr: text::stored_lossy(&stderr.bytes, stderr.total),
+            exit_code: status.code(),
+            signal: status.signal(),
+        }
     }
 }
 
-/// Reads the response of a process that ended by itself; returns its logs and the text to store beside it.
-fn read(status: ExitStatus, stdout: Captured, limit: usize) -> (Ending, Option<String>, String) {
+/// How it ended, what a valid response says of it, and the text to store of stdout.
+struct Said {
+    ending: Ending,
+    result: Option<String>,
+    logs: Option<String>,
+    stdout: String,
+}
+
+impl Said {
+    fn unread(ending: Ending, stdout: &Captured) -> Self {
+        Self { ending, result: None, logs: None, stdout: text::stored_lossy(&stdout.bytes, stdout.total) }
+    }
+}
+
+/// Reads the response of a process that ended by itself.
+fn read(status: ExitStatus, protocol: Protocol, stdout: Captured, limit: usize) -> Said {
     if stdout.exceeded {
         let response = Err(ProtocolError::TooLarge { limit });
-        return (Ending::Exited { status, response }, None, unread(&stdout));
+        return Said::unread(Ending::Exited { status, response }, &stdout);
     }
     let total = stdout.total;
     match String::from_utf8(stdout.bytes) {
         Ok(printed) => {
-            let mut response = Response::parse(&printed);
-            let logs = response.as_mut().ok().and_then(|response| response.logs.take());
-            (Ending::Exited { status, response }, logs, text::stored(printed, total))
+            let mut response = Response::parse(protocol, &printed);
+            let (result, logs) = match &mut response {
+                Ok(response) => (response.result.take(), response.logs.take()),
+                Err(_) => (None, None),
+            };
+            Said { ending: Ending::Exited { status, response }, result, logs, stdout: text::stored(printed, total) }
         }
         Err(error) => {
             let response = Err(ProtocolError::NotUtf8(error.utf8_error()));
-            (Ending::Exited { status, response }, None, text::stored_lossy(error.as_bytes(), total))
+            let stdout = text::stored_lossy(error.as_bytes(), total);
+            Said { ending: Ending::Exited { status, response }, result: None, logs: None, stdout }
         }
     }
-}
-
-fn unread(stdout: &Captured) -> String {
-    text::stored_lossy(&stdout.bytes, stdout.total)
 }

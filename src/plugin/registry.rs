@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::conflict::{self, Conflict};
 use super::environment::{self, Environment};
 use super::loaded::{LoadError, Plugin};
+use super::protocol::Protocol;
 use super::root::Roots;
 use crate::command::Command;
 use crate::config::{Config, NamedSchedule, PluginConfig};
@@ -114,11 +115,13 @@ fn load(
     }
     let environment = environment::of_plugin(inherited, &settings.env);
     let plugin = Plugin::load(root, name, settings, environment, warnings)?;
-    warnings.extend(unseen_payloads(&plugin.settings));
+    if plugin.manifest.protocol == Protocol::One {
+        warnings.extend(unseen_payloads(&plugin.settings));
+    }
     Ok(plugin)
 }
 
-/// Of schedules whose payload the plugin does not get: protocol 1 has a place for events only.
+/// Of schedules whose payload a plugin of protocol 1 does not get: it has a place for events only.
 fn unseen_payloads(settings: &PluginConfig) -> impl Iterator<Item = String> {
     let unseen = |schedule: &&NamedSchedule| schedule.command != Command::Handle && !schedule.payload.is_empty();
     settings.schedules.iter().filter(unseen).map(|NamedSchedule { id, command, .. }| {

@@ -35,7 +35,7 @@ pub fn retry(
         source_event_id: dead.source_event_id,
         hops: dead.hops,
         from_core: dead.from_core,
-        ..NewJob::new(&dead.plugin, dead.command, SubmittedBy::Cli, max_attempts)
+        ..NewJob::new(&dead.plugin, dead.command.clone(), SubmittedBy::Cli, max_attempts)
     };
     Ok((new.id, enqueue(tx, &new, limits, now)?))
 }

@@ -32,8 +32,10 @@ pub struct Attempted {
     /// Measured with a monotonic clock, milliseconds.
     pub duration_ms: u64,
     pub exit_code: Option<i32>,
-    /// What the plugin printed on stdout, as much of it as is stored.
+    /// What its response says in words, or else what the plugin printed on stdout; as much of it as is stored.
     pub result: Option<String>,
+    /// What the plugin printed, if `result` is from its response.
+    pub response: Option<String>,
     /// JSON array.
     pub logs: Option<String>,
     pub stderr: Option<String>,

@@ -16,7 +16,8 @@ pub struct NewJob {
     pub id: Uuid,
     pub plugin: String,
     pub command: Command,
-    /// For `handle` the whole event; nothing for the others. Shared, as an event of megabytes may go to many plugins.
+    /// For `handle` the whole event; for others what a plugin of protocol 2 is given, if anything. Shared, as an event
+    /// of megabytes may go to many plugins.
     pub payload: Option<Arc<RawValue>>,
     /// Of the target plugin, whoever produced the job.
     pub max_attempts: u32,
@@ -62,7 +63,6 @@ pub struct Job {
     pub seq: i64,
     pub id: Uuid,
     pub plugin: String,
-    #[serde(serialize_with = "text")]
     pub command: Command,
     #[serde(serialize_with = "text")]
     pub status: Status,

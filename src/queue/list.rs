@@ -49,8 +49,10 @@ pub struct Attempt {
     pub duration_ms: u64,
     pub exit_code: Option<i32>,
     pub error: Option<String>,
-    /// What the plugin printed.
+    /// What its response says in words, or without that what the plugin printed.
     pub result: Option<String>,
+    /// What the plugin printed, if `result` is from its response.
+    pub response: Option<String>,
     /// The plugin's log lines, a JSON array.
     pub logs: Option<Box<RawValue>>,
     pub stderr: Option<String>,
@@ -63,7 +65,7 @@ fn as_text<S: serde::Serializer>(value: &impl std::fmt::Display, serializer: S) 
 macro_rules! attempt_columns {
     () => {
         "id, job_id, attempt, plugin, command, submitted_by, status, started_at, completed_at, duration_ms, \
-         exit_code, error, result, logs, stderr"
+         exit_code, error, result, response, logs, stderr"
     };
 }
 
@@ -302,7 +304,7 @@ pub(super) fn log_sql(filter: &LogFilter, order: &str) -> String {
 }
 
 fn attempt(row: &Row<'_>) -> rusqlite::Result<Attempt> {
-    let logs: Option<String> = row.get(13)?;
+    let logs: Option<String> = row.get(14)?;
     Ok(Attempt {
         id: row.get(0)?,
         job_id: row.get::<_, Text<_>>(1)?.0,
@@ -317,7 +319,8 @@ fn attempt(row: &Row<'_>) -> rusqlite::Result<Attempt> {
         exit_code: row.get(10)?,
         error: row.get(11)?,
         result: row.get(12)?,
+        response: row.get(13)?,
         logs: logs.and_then(|logs| RawValue::from_string(logs).ok()),
-        stderr: row.get(14)?,
+        stderr: row.get(15)?,
     })
 }

@@ -9,8 +9,8 @@ use crate::clock::Timestamp;
 use crate::state::{Error, Text, Tx};
 
 pub(super) const INSERT: &str = "INSERT INTO job_log (job_id, attempt, plugin, command, submitted_by, status, \
-     started_at, completed_at, duration_ms, exit_code, error, result, logs, stderr) \
-     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
+     started_at, completed_at, duration_ms, exit_code, error, result, response, logs, stderr) \
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
 pub(super) const ANY_EXPIRED: &str = "SELECT 1 FROM job_log WHERE completed_at < ?1 LIMIT 1";
 pub(super) const DELETE_EXPIRED: &str = "DELETE FROM job_log WHERE id IN \
      (SELECT id FROM job_log WHERE completed_at < ?1 ORDER BY completed_at LIMIT ?2)";
@@ -39,7 +39,7 @@ pub(super) fn insert(
         Text(job.id),
         job.attempt,
         &job.plugin,
-        Text(job.command),
+        job.command.as_str(),
         Text(job.submitted_by),
         Text(status),
         Text(job.started_at.unwrap_or(now)),
@@ -48,6 +48,7 @@ pub(super) fn insert(
         attempted.exit_code,
         error,
         &attempted.result,
+        &attempted.response,
         &attempted.logs,
         &attempted.stderr,
     ))?;

@@ -1,4 +1,4 @@
-//! Forgetting finished jobs and their logs, a bounded piece at a time.
+//! Forgetting finished jobs, their logs and the facts they stated, a bounded piece at a time.
 
 use std::time::Duration;
 
@@ -6,13 +6,15 @@ use rusqlite::Connection;
 
 use super::{log, store};
 use crate::clock::Timestamp;
-use crate::state::{Error, Tx};
+use crate::state::{Error, Tx, facts};
 
 /// How long finished things are kept.
 #[derive(Debug, Clone, Copy)]
 pub struct Retention {
     pub job_log: Duration,
     pub job_queue: Duration,
+    /// Of those with a successor.
+    pub facts: Duration,
 }
 
 /// Rows of each table that one transaction deletes at most, so that no claim waits long behind it.
@@ -24,7 +26,8 @@ const PIECE: u32 = 250;
 /// When the database cannot be read.
 pub fn any_expired(connection: &Connection, retention: Retention, now: Timestamp) -> Result<bool, Error> {
     Ok(log::any_expired(connection, now.before(retention.job_log))?
-        || store::any_completed(connection, now.before(retention.job_queue))?)
+        || store::any_completed(connection, now.before(retention.job_queue))?
+        || facts::any_expired(connection, now.before(retention.facts))?)
 }
 
 /// Deletes one piece of what has expired. Whether there may be more.
@@ -34,5 +37,6 @@ pub fn any_expired(connection: &Connection, retention: Retention, now: Timestamp
 pub fn delete_expired(tx: &Tx<'_>, retention: Retention, now: Timestamp) -> Result<bool, Error> {
     let logs = log::delete_expired(tx, now.before(retention.job_log), PIECE)?;
     let jobs = store::delete_completed(tx, now.before(retention.job_queue), PIECE)?;
-    Ok(logs.max(jobs) == PIECE as usize)
+    let facts = facts::delete_expired(tx, now.before(retention.facts), PIECE)?;
+    Ok(logs.max(jobs).max(facts) == PIECE as usize)
 }

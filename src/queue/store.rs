@@ -140,7 +140,7 @@ pub(super) fn insert(tx: &Tx<'_>, new: &NewJob, now: Timestamp) -> Result<(), Er
     tx.prepare_cached(INSERT)?.execute((
         Text(new.id),
         &new.plugin,
-        Text(new.command),
+        new.command.as_str(),
         Text(if dead.is_some() { Status::Dead } else { Status::Queued }),
         new.max_attempts,
         Text(new.submitted_by),
@@ -164,7 +164,7 @@ pub(super) fn insert(tx: &Tx<'_>, new: &NewJob, now: Timestamp) -> Result<(), Er
 pub(super) fn duplicate(tx: &Tx<'_>, new: &NewJob, key: &str, since: Timestamp) -> Result<Option<Uuid>, Error> {
     let id: Option<Text<Uuid>> = tx
         .prepare_cached(DUPLICATE)?
-        .query_row((&new.plugin, Text(new.command), key, Text(since)), |row| row.get(0))
+        .query_row((&new.plugin, new.command.as_str(), key, Text(since)), |row| row.get(0))
         .optional()?;
     Ok(id.map(|id| id.0))
 }

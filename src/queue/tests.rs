@@ -267,7 +267,7 @@ fn retention_deletes_what_is_old_and_over_and_nothing_else() {
     queue.succeed(at(100));
     let waiting = queue.add("a");
     let day = Duration::from_secs(86_400);
-    let retention = Retention { job_log: day, job_queue: day * 2 };
+    let retention = Retention { job_log: day, job_queue: day * 2, facts: day };
     let sweep = |now| while delete_expired(&queue.tx(), retention, now).unwrap() {};
 
     sweep(at(86_400 + 50));
@@ -288,7 +288,7 @@ fn a_sweep_is_bounded() {
         queue.add("a");
         queue.succeed(at(0));
     }
-    let retention = Retention { job_log: Duration::ZERO, job_queue: Duration::ZERO };
+    let retention = Retention { job_log: Duration::ZERO, job_queue: Duration::ZERO, facts: Duration::ZERO };
     let mut left = vec![queue.count("job_queue")];
     while delete_expired(&queue.tx(), retention, at(1)).unwrap() {
         left.push(queue.count("job_queue"));

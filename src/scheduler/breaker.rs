@@ -131,7 +131,7 @@ fn breaker(row: &Row<'_>) -> rusqlite::Result<Breaker> {
 ///
 /// # Errors
 /// When the database cannot be read.
-pub fn breaker_of(connection: &Connection, plugin: &str, command: Command) -> Result<Breaker, Error> {
+pub fn breaker_of(connection: &Connection, plugin: &str, command: &Command) -> Result<Breaker, Error> {
     let found = connection.prepare_cached(ONE)?.query_row((plugin, Text(command)), breaker).optional()?;
     Ok(found.unwrap_or_default())
 }
@@ -141,7 +141,10 @@ pub fn breaker_of(connection: &Connection, plugin: &str, command: Command) -> Re
 /// # Errors
 /// When the database cannot be read.
 pub fn breakers_of(connection: &Connection, plugin: &str) -> Result<Vec<(Command, Breaker)>, Error> {
-    let read = |command| Ok((command, breaker_of(connection, plugin, command)?));
+    let read = |command: Command| {
+        let breaker = breaker_of(connection, plugin, &command)?;
+        Ok((command, breaker))
+    };
     commands(connection, SCHEDULED_COMMANDS, plugin)?.into_iter().map(read).collect()
 }
 
@@ -172,7 +175,7 @@ pub fn open_breakers(connection: &Connection) -> Result<usize, Error> {
     Ok(connection.prepare_cached(NOT_CLOSED)?.query_row([], |row| row.get(0))?)
 }
 
-pub(super) fn put(tx: &Tx<'_>, plugin: &str, command: Command, breaker: &Breaker) -> Result<(), Error> {
+pub(super) fn put(tx: &Tx<'_>, plugin: &str, command: &Command, breaker: &Breaker) -> Result<(), Error> {
     let Breaker { failures, opened_at, probe, reset_seq } = breaker;
     let row = (plugin, Text(command), failures, opened_at.map(Text), probe.map(Text), reset_seq);
     tx.prepare_cached(PUT)?.execute(row)?;
@@ -187,8 +190,9 @@ pub fn reset_breakers(tx: &Tx<'_>, plugin: &str) -> Result<Vec<(Command, Breaker
     let reset_seq = queue::newest(tx)?;
     let mut before = Vec::new();
     for command in commands(tx, COMMANDS, plugin)? {
-        before.push((command, breaker_of(tx, plugin, command)?));
-        put(tx, plugin, command, &Breaker { reset_seq, ..Breaker::default() })?;
+        let breaker = breaker_of(tx, plugin, &command)?;
+        put(tx, plugin, &command, &Breaker { reset_seq, ..Breaker::default() })?;
+        before.push((command, breaker));
     }
     Ok(before)
 }
@@ -197,7 +201,7 @@ pub fn reset_breakers(tx: &Tx<'_>, plugin: &str) -> Result<Vec<(Command, Breaker
 pub(super) fn gate(
     tx: &Tx<'_>,
     plugin: &str,
-    command: Command,
+    command: &Command,
     settings: CircuitBreaker,
     now: Timestamp,
 ) -> Result<Gate, Error> {
@@ -214,7 +218,7 @@ pub(super) fn gate(
 }
 
 /// Notes what was enqueued by a schedule.
-pub(super) fn enqueued(tx: &Tx<'_>, plugin: &str, command: Command, job: Uuid, gate: Gate) -> Result<(), Error> {
+pub(super) fn enqueued(tx: &Tx<'_>, plugin: &str, command: &Command, job: Uuid, gate: Gate) -> Result<(), Error> {
     let breaker = breaker_of(tx, plugin, command)?;
     // A place in the queue is given again when the last jobs were deleted: this one is newer than the reset.
     let reset_seq = breaker.reset_seq.min(queue::newest(tx)? - 1);
@@ -234,11 +238,11 @@ pub(super) fn settled(
     settings: CircuitBreaker,
     now: Timestamp,
 ) -> Result<Option<Consequence>, Error> {
-    let before = breaker_of(tx, &job.plugin, job.command)?;
+    let before = breaker_of(tx, &job.plugin, &job.command)?;
     let mut breaker = before.clone();
     let change = breaker.settle(job, verdict, settings, now);
     if breaker != before {
-        put(tx, &job.plugin, job.command, &breaker)?;
+        put(tx, &job.plugin, &job.command, &breaker)?;
     }
     Ok(change)
 }

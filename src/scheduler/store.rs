@@ -74,7 +74,7 @@ pub(super) fn all(connection: &Connection) -> Result<Vec<Scheduled>, Error> {
 
 pub(super) fn put(tx: &Tx<'_>, row: &Scheduled) -> Result<(), Error> {
     let Scheduled { plugin, schedule, command, hash, anchor, next_run } = row;
-    let columns = (plugin, schedule, Text(*command), hash, anchor.map(Text), next_run.map(Text));
+    let columns = (plugin, schedule, Text(command), hash, anchor.map(Text), next_run.map(Text));
     tx.prepare_cached(PUT)?.execute(columns)?;
     Ok(())
 }

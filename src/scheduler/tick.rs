@@ -91,7 +91,7 @@ pub fn sync<Z: TimeZone>(
     let planned =
         plans.schedules.iter().flat_map(|(plugin, plans)| plans.iter().map(move |(id, plan)| (plugin, id, plan)));
     for (plugin, schedule, plan) in planned {
-        let (hash, command) = (hash(&plan.schedule), plan.command);
+        let (hash, command) = (hash(&plan.schedule), plan.command.clone());
         let row = stored.remove(&(plugin.clone(), schedule.clone()));
         if let Some(row) = row.as_ref().filter(|row| row.hash == hash && row.next_run.is_some()) {
             if row.command != command {
@@ -155,7 +155,7 @@ pub fn tick<Z: TimeZone>(
             tracing::debug!(plugin, schedule, "a run is due, but enough of them are outstanding");
             continue;
         }
-        let gate = breaker::gate(tx, &plugin, plan.command, plan.circuit_breaker, now)?;
+        let gate = breaker::gate(tx, &plugin, &plan.command, plan.circuit_breaker, now)?;
         if gate == Gate::Hold || init::unhealthy(tx, &plugin)?.is_some() {
             tracing::debug!(plugin, schedule, "a run is due, but its breaker is open or its init has failed");
             continue;
@@ -163,7 +163,7 @@ pub fn tick<Z: TimeZone>(
         let job = job(&plugin, &schedule, plan, now);
         match queue::enqueue(tx, &job, limits, now)? {
             Enqueued::Inserted => {
-                breaker::enqueued(tx, &plugin, plan.command, job.id, gate)?;
+                breaker::enqueued(tx, &plugin, &plan.command, job.id, gate)?;
                 reanchor(tx, row, plan, zone, now, rng)?;
                 ticked.enqueued.push((plugin, schedule));
             }
@@ -190,7 +190,7 @@ fn outstanding(tx: &Tx<'_>, row: &Scheduled, plan: &Plan) -> Result<u32, Error> 
 fn job(plugin: &str, schedule: &str, plan: &Plan, now: Timestamp) -> NewJob {
     let job = NewJob {
         schedule: Some(schedule.to_owned()),
-        ..NewJob::new(plugin, plan.command, SubmittedBy::Scheduler, plan.max_attempts)
+        ..NewJob::new(plugin, plan.command.clone(), SubmittedBy::Scheduler, plan.max_attempts)
     };
     if plan.command != Command::Handle {
         return NewJob { payload: plan.payload.clone(), ..job };

@@ -2,13 +2,14 @@
 //!
 //! [`Db`] is the only owner of a connection that writes; what it runs is a closure in a transaction. The tables
 //! of the queue belong to `queue`, that of the schedule to `scheduler`; this module owns `plugin_state`,
-//! `plugin` and `service`.
+//! `plugin_facts`, `plugin` and `service`.
 
 mod backup;
 mod checkpoint;
 mod db;
 mod dir;
 mod error;
+pub mod facts;
 pub mod lock;
 mod merge;
 mod open;

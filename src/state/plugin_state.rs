@@ -20,6 +20,18 @@ pub struct Merged<'p> {
     state: String,
 }
 
+impl Merged<'_> {
+    /// Whose it is.
+    pub fn plugin(&self) -> &str {
+        self.plugin
+    }
+
+    /// The object as JSON text.
+    pub fn json(&self) -> &str {
+        &self.state
+    }
+}
+
 /// The object of a plugin as JSON text, `{}` when there is none yet.
 ///
 /// # Errors
@@ -42,7 +54,13 @@ pub fn merge<'p>(connection: &Connection, plugin: &'p str, updates: &RawValue) -
     Ok(merged.ok().map(|state| Merged { plugin, state }))
 }
 
-/// Stores what [`merge`] made. The only function that writes state.
+/// A plugin's object when `snapshot` is all of it; `None` when that would be over [`STATE_LIMIT`].
+pub fn replace<'p>(plugin: &'p str, snapshot: &RawValue) -> Option<Merged<'p>> {
+    let state = merge::merge("{}", snapshot, STATE_LIMIT).ok()?;
+    Some(Merged { plugin, state })
+}
+
+/// Stores what [`merge()`] or [`replace`] made. The only function that writes state.
 ///
 /// # Errors
 /// When the database cannot be written.

@@ -75,6 +75,8 @@ pub struct Published {
     /// Why it is not loaded.
     pub error: Option<String>,
     pub version: Option<String>,
+    /// `None` when it is not loaded.
+    pub protocol: Option<u8>,
     pub commands: Vec<String>,
     pub max_attempts: u32,
     /// The shortest of `schedules`.
@@ -86,6 +88,9 @@ pub struct Published {
     pub folder: Option<String>,
     /// What is odd about it and does not keep it from running.
     pub warnings: Vec<String>,
+    /// All that it declares, JSON text; `None` when it is not loaded.
+    #[serde(skip)]
+    pub manifest: Option<String>,
 }
 
 /// What a plugin is asked for at its time.
@@ -217,9 +222,9 @@ pub fn probe(tx: &Tx<'_>) -> Result<(), Error> {
 pub fn plugins(tx: &Tx<'_>, plugins: &[Published]) -> Result<(), Error> {
     tx.execute("DELETE FROM plugin", [])?;
     let mut insert = tx.prepare(
-        "INSERT INTO plugin (name, enabled, loaded, error, version, commands, max_attempts, schedule_every_ms,
-                schedules, uses, folder, warnings)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+        "INSERT INTO plugin (name, enabled, loaded, error, version, protocol, commands, max_attempts,
+                schedule_every_ms, schedules, uses, folder, warnings, manifest)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
     )?;
     for plugin in plugins {
         let commands = serde_json::to_string(&plugin.commands).expect("a list of strings is JSON");
@@ -231,6 +236,7 @@ pub fn plugins(tx: &Tx<'_>, plugins: &[Published]) -> Result<(), Error> {
             plugin.loaded,
             &plugin.error,
             &plugin.version,
+            plugin.protocol,
             commands,
             plugin.max_attempts,
             plugin.schedule_every_ms,
@@ -238,6 +244,7 @@ pub fn plugins(tx: &Tx<'_>, plugins: &[Published]) -> Result<(), Error> {
             &plugin.uses,
             &plugin.folder,
             warnings,
+            &plugin.manifest,
         ))?;
     }
     Ok(())
@@ -262,25 +269,26 @@ pub fn plugin(connection: &Connection, name: &str) -> Result<Option<Published>, 
     Ok(statement.query_row([name], published).optional()?)
 }
 
-const SELECT_PLUGIN: &str =
-    "SELECT name, enabled, loaded, error, version, commands, max_attempts, schedule_every_ms, schedules, uses, folder,
-            warnings FROM plugin";
+const SELECT_PLUGIN: &str = "SELECT name, enabled, loaded, error, version, protocol, commands, max_attempts, \
+     schedule_every_ms, schedules, uses, folder, warnings, manifest FROM plugin";
 
 fn published(row: &rusqlite::Row<'_>) -> rusqlite::Result<Published> {
-    let (commands, schedules, warnings): (String, String, String) = (row.get(5)?, row.get(8)?, row.get(11)?);
+    let (commands, schedules, warnings): (String, String, String) = (row.get(6)?, row.get(9)?, row.get(12)?);
     Ok(Published {
         name: row.get(0)?,
         enabled: row.get(1)?,
         loaded: row.get(2)?,
         error: row.get(3)?,
         version: row.get(4)?,
+        protocol: row.get(5)?,
         commands: serde_json::from_str(&commands).unwrap_or_default(),
-        max_attempts: row.get(6)?,
-        schedule_every_ms: row.get(7)?,
+        max_attempts: row.get(7)?,
+        schedule_every_ms: row.get(8)?,
         schedules: serde_json::from_str(&schedules).unwrap_or_default(),
-        uses: row.get(9)?,
-        folder: row.get(10)?,
+        uses: row.get(10)?,
+        folder: row.get(11)?,
         warnings: serde_json::from_str(&warnings).unwrap_or_default(),
+        manifest: row.get(13)?,
     })
 }
 

@@ -219,6 +219,7 @@ fn logs_show_what_was_asked_for() {
         "exit_code",
         "error",
         "result",
+        "response",
         "logs",
         "stderr",
     ] {

@@ -28,6 +28,7 @@ mod pause;
 mod plugins;
 #[cfg(feature = "fault-injection")]
 mod power_loss;
+mod protocol_2;
 mod queue;
 mod refusal;
 mod reload;

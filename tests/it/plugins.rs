@@ -48,8 +48,8 @@ fn every_reason_not_to_load_is_found_and_stops_neither_service_nor_others() {
         ("other name", |site| edit(site, |text| text.replace("name: bad", "name: worse")), "not that of its folder"),
         (
             "protocol",
-            |site| edit(site, |text| text.replace("protocol: 1", "protocol: 2")),
-            "protocol `2` is not supported",
+            |site| edit(site, |text| text.replace("protocol: 1", "protocol: 3")),
+            "protocol `3` is not supported",
         ),
         ("absolute", |site| edit(site, |text| text.replace("entrypoint: run", "entrypoint: /bin/sh")), "is absolute"),
         (

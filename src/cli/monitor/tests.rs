@@ -67,6 +67,8 @@ fn plugin(name: &str) -> PluginStatus {
             enabled: true,
             loaded: true,
             error: None,
+            protocol: Some(1),
+            manifest: None,
             version: Some("1.0.0".to_owned()),
             commands: vec!["poll".to_owned(), "handle".to_owned()],
             max_attempts: 4,

@@ -87,7 +87,7 @@ fn retryable(connection: &Connection, prefix: &Prefix) -> Result<Retry, CliError
             return refuse("has succeeded; only a dead job can be retried, `ductile run` makes a new one");
         }
     }
-    let max_attempts = runnable(&job.plugin, job.command, &publish::all_plugins(connection)?)?;
+    let max_attempts = runnable(&job.plugin, &job.command, &publish::all_plugins(connection)?)?.max_attempts;
     let Some((dedupe_ttl, max_queue_depth)) = publish::service(connection)?.limits else {
         return Err(CliError::Failed("`ductile start` has not run yet with this database".to_owned()));
     };

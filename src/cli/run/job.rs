@@ -11,13 +11,21 @@ use crate::cli::plugins::configured;
 use crate::clock::Clock;
 use crate::command::Command;
 use crate::fault::crash_point;
-use crate::plugin::Envelope;
+use crate::plugin::{Envelope, Protocol};
 use crate::queue::{self, Enqueued, Limits, NewJob, SubmittedBy};
 use crate::state::publish::{self, Published};
 use crate::state::{Db, Tx};
 
-/// The attempts that a job of the plugin gets, if the plugin can run the command.
-pub(in crate::cli) fn runnable(name: &str, command: Command, known: &[Published]) -> Result<u32, CliError> {
+/// What a job of a plugin gets.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::cli) struct Runnable {
+    pub(in crate::cli) max_attempts: u32,
+    /// Whether a payload may go with every command: with `handle` it always may.
+    takes_payload: bool,
+}
+
+/// What a job of the plugin gets, if the plugin can run the command.
+pub(in crate::cli) fn runnable(name: &str, command: &Command, known: &[Published]) -> Result<Runnable, CliError> {
     let plugin = configured(known, name)?;
     if !plugin.enabled {
         return Err(CliError::Usage(format!("plugin `{name}` is disabled (`plugins.{name}.enabled`)")));
@@ -25,7 +33,7 @@ pub(in crate::cli) fn runnable(name: &str, command: Command, known: &[Published]
     if let Some(error) = &plugin.error {
         return Err(CliError::Failed(format!("plugin `{name}` is not loaded: {error}")));
     }
-    if command == Command::Health {
+    if *command == Command::Health {
         return Err(CliError::Usage(format!(
             "`health` is asked for outside of the queue: `ductile status {name} --health`"
         )));
@@ -37,20 +45,18 @@ pub(in crate::cli) fn runnable(name: &str, command: Command, known: &[Published]
         )));
     }
     // An init that fails is tried again by hand, or by the next start.
-    Ok(if command == Command::Init { 1 } else { plugin.max_attempts })
+    let max_attempts = if *command == Command::Init { 1 } else { plugin.max_attempts };
+    Ok(Runnable { max_attempts, takes_payload: plugin.protocol == Some(Protocol::Two.number()) })
 }
 
 /// The JSON of `--payload`, checked.
 pub(super) fn payload(args: &Args) -> Result<Option<Box<RawValue>>, CliError> {
-    let event_options = args.payload.is_some() || args.event_type.is_some();
-    if args.command != Command::Handle {
-        return match event_options {
-            true => Err(CliError::Usage("--payload and --event-type are for `--command handle` only".to_owned())),
-            false => Ok(None),
-        };
+    if args.command != Command::Handle && args.event_type.is_some() {
+        return Err(CliError::Usage("--event-type is for `--command handle` only".to_owned()));
     }
     let (text, from) = match args.payload.as_deref() {
-        None => ("{}".to_owned(), String::new()),
+        None if args.command == Command::Handle => ("{}".to_owned(), String::new()),
+        None => return Ok(None),
         Some("-") => (io::read_to_string(io::stdin())?, "standard input".to_owned()),
         Some(text) => match text.strip_prefix('@') {
             Some(file) => {
@@ -65,25 +71,36 @@ pub(super) fn payload(args: &Args) -> Result<Option<Box<RawValue>>, CliError> {
     payload.map(Some).map_err(|error| CliError::Usage(format!("{from} is not JSON: {error}")))
 }
 
-pub(super) fn new_job(args: &Args, payload: Option<Box<RawValue>>, max_attempts: u32) -> NewJob {
-    let event_id = payload.is_some().then(Uuid::now_v7);
-    let payload = payload.zip(event_id).map(|(payload, event_id)| {
-        Envelope {
-            kind: args.event_type.as_deref().unwrap_or("cli"),
-            payload: &payload,
-            dedupe_key: args.dedupe_key.as_deref(),
-            source: "cli",
-            timestamp: Clock::System.now(),
-            event_id,
-        }
-        .to_json()
-    });
-    NewJob {
-        payload: payload.map(Into::into),
-        dedupe_key: args.dedupe_key.clone(),
-        source_event_id: event_id,
-        ..NewJob::new(&args.plugin, args.command, SubmittedBy::Cli, max_attempts)
+/// The job, if its plugin takes the payload.
+pub(super) fn new_job(args: &Args, payload: Option<Box<RawValue>>, runnable: Runnable) -> Result<NewJob, CliError> {
+    let Args { plugin, command, dedupe_key, .. } = args;
+    let is_handle = *command == Command::Handle;
+    if payload.is_some() && !is_handle && !runnable.takes_payload {
+        return Err(CliError::Usage(format!(
+            "plugin `{plugin}` speaks protocol 1, in which --payload is for `--command handle` only"
+        )));
     }
+    let event_id = is_handle.then(Uuid::now_v7);
+    let payload = match (payload, event_id) {
+        (Some(payload), Some(event_id)) => {
+            let event = Envelope {
+                kind: args.event_type.as_deref().unwrap_or("cli"),
+                payload: &payload,
+                dedupe_key: dedupe_key.as_deref(),
+                source: "cli",
+                timestamp: Clock::System.now(),
+                event_id,
+            };
+            Some(event.to_json())
+        }
+        (payload, _) => payload,
+    };
+    Ok(NewJob {
+        payload: payload.map(Into::into),
+        dedupe_key: dedupe_key.clone(),
+        source_event_id: event_id,
+        ..NewJob::new(plugin, command.clone(), SubmittedBy::Cli, runnable.max_attempts)
+    })
 }
 
 /// Puts the job on the queue, unless there is one already that has succeeded: that one. `published`: it is a daemon's

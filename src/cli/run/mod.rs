@@ -45,15 +45,17 @@ Examples:
   ductile run echo
   ductile run notify --command handle --payload '{\"text\": \"hello\"}' --event-type greeting
   generate | ductile run import --command handle --payload -
+  ductile run withings --command token_refresh
 
 Exit codes: 0 the attempt succeeded (or, with --detach, the job is on the queue), 1 it did not, 2 usage, 78 configuration.")]
 pub(super) struct Args {
     /// The plugin
     plugin: String,
-    /// What to ask of it: poll, handle or init
+    /// What to ask of it: poll, handle, init, or another command that its manifest declares
     #[arg(long, value_name = "NAME", default_value = "poll")]
     command: Command,
-    /// The event's payload for `handle`: JSON, @FILE, or - for standard input [default: {}]
+    /// The event's payload for `handle`, or what a plugin of protocol 2 is given with another command: JSON, @FILE,
+    /// or - for standard input [default: {}]
     #[arg(long, value_name = "JSON")]
     payload: Option<String>,
     /// The event's type for `handle` [default: cli]
@@ -143,8 +145,8 @@ async fn submit(args: &Args, payload: Option<Box<RawValue>>, db: &Db, reader: &R
         return Err(CliError::Failed("`ductile start` has not run yet with this database".to_owned()));
     };
     let limits = Limits { dedupe_ttl, max_queue_depth };
-    let max_attempts = runnable(&args.plugin, args.command, &publish::all_plugins(reader)?)?;
-    let job = new_job(args, payload, max_attempts);
+    let runnable = runnable(&args.plugin, &args.command, &publish::all_plugins(reader)?)?;
+    let job = new_job(args, payload, runnable)?;
     let id = job.id;
     Ok(enqueue(db, job, limits, true).await?.map_or(Submitted::New(id), Submitted::Duplicate))
 }
@@ -163,7 +165,7 @@ async fn alone(
     }
     let active = loaded.active;
     let published = active.published();
-    let max_attempts = runnable(&args.plugin, args.command, &published)?;
+    let job = new_job(args, payload, runnable(&args.plugin, &args.command, &published)?)?;
     let (clock, mut rng) = (Clock::System, StdRng::from_rng(&mut rand::rng()));
     let owned = Owned::take(&active, Role::Run, &clock, &mut rng).await?;
     if !args.detach
@@ -172,7 +174,6 @@ async fn alone(
         owned.db.close().await;
         return Err(CliError::Failed(reason));
     }
-    let job = new_job(args, payload, max_attempts);
     let id = job.id;
     if let Some(existing) = enqueue(&owned.db, job, active.limits, false).await? {
         let code = report_duplicate(args, &owned.db.reader()?, existing);

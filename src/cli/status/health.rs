@@ -16,7 +16,7 @@ use crate::clock::Clock;
 use crate::command::Command;
 use crate::config::{self, Variables};
 use crate::daemon::{DaemonError, Signals};
-use crate::plugin::{self, Call, Cancel, Outcome};
+use crate::plugin::{self, Attempt, Call, Cancel, Outcome};
 use crate::state::{Error, Reader, StateDir, plugin_state, publish};
 
 /// What a plugin's `health` has said.
@@ -24,6 +24,8 @@ use crate::state::{Error, Reader, StateDir, plugin_state, publish};
 pub(in crate::cli) struct Health {
     pub(super) ok: bool,
     pub(super) error: Option<String>,
+    /// In its own words.
+    pub(super) result: Option<String>,
     pub(super) duration_ms: u64,
 }
 
@@ -49,8 +51,8 @@ pub(super) fn ask(
             let cancel = cancel.clone();
             asked.spawn(async move {
                 let started = Instant::now();
-                let outcome = plugin::run(Arc::clone(&plugin), call, cancel).await.outcome;
-                (plugin.name().to_owned(), health(outcome, started))
+                let attempt = plugin::run(Arc::clone(&plugin), call, cancel).await;
+                (plugin.name().to_owned(), health(attempt, started))
             });
         }
         let mut answers = BTreeMap::new();
@@ -72,7 +74,7 @@ fn calls(active: &Active, reader: &Reader, only: Option<&str>) -> Result<Vec<(Ar
     let mut calls = Vec::new();
     for entry in active.registry.entries().filter(|entry| only.is_none_or(|only| only == entry.name)) {
         let Some(plugin) = active.registry.runnable(&entry.name) else { continue };
-        if !plugin.manifest.declares(Command::Health) {
+        if !plugin.manifest.declares(&Command::Health) {
             continue;
         }
         let state = plugin_state::read(reader, &entry.name)?;
@@ -80,17 +82,18 @@ fn calls(active: &Active, reader: &Reader, only: Option<&str>) -> Result<Vec<(Ar
             CliError::Failed(format!("the stored state of plugin `{}` is not JSON: {error}", entry.name))
         })?;
         let (job_id, now) = (Uuid::now_v7(), Clock::System.now());
-        calls.push((Arc::clone(plugin), Call { job_id, instance, command: Command::Health, state, event: None, now }));
+        calls
+            .push((Arc::clone(plugin), Call { job_id, instance, command: Command::Health, state, payload: None, now }));
     }
     Ok(calls)
 }
 
-fn health(outcome: Outcome, started: Instant) -> Health {
-    let error = match outcome {
+fn health(attempt: Attempt, started: Instant) -> Health {
+    let error = match attempt.outcome {
         Outcome::Succeeded(_) => None,
         Outcome::Failed { error, .. } | Outcome::TimedOut { error } => Some(error),
         Outcome::Interrupted => Some("interrupted".to_owned()),
     };
     let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-    Health { ok: error.is_none(), error, duration_ms }
+    Health { ok: error.is_none(), error, result: attempt.result, duration_ms }
 }

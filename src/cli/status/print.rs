@@ -171,7 +171,13 @@ fn health_text(plugin: &PluginStatus) -> String {
     match &plugin.health {
         None => dash(),
         Some(health) => match &health.error {
-            None => format!("ok, {}", output::duration(health.duration_ms)),
+            None => {
+                let took = output::duration(health.duration_ms);
+                match &health.result {
+                    Some(result) => format!("ok, {took}: {}", output::first_line(result)),
+                    None => format!("ok, {took}"),
+                }
+            }
             Some(error) => output::first_line(error),
         },
     }

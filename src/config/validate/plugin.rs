@@ -10,6 +10,7 @@ use super::super::raw::Node;
 use super::super::{CircuitBreaker, PluginConfig, Retry, Timeouts};
 use super::reader::{Item, Reader, Section};
 use super::{RESERVED_NAMES, json, schedule};
+use crate::command::Command;
 
 /// For a duration that may be short but not nothing.
 const SHORTEST: Duration = Duration::from_millis(1);
@@ -134,16 +135,31 @@ fn retry<'a>(reader: &mut Reader<'a>, plugin: &Section<'a>) -> Retry {
     }
 }
 
+/// Whether a plugin has a command of some other name is for its manifest to say.
 fn timeouts<'a>(reader: &mut Reader<'a>, plugin: &Section<'a>) -> Timeouts {
-    let section = reader.section(plugin.get("timeouts"), &["poll", "handle", "health", "init"]);
-    let mut read = |key, default| reader.duration(section.get(key), SHORTEST).unwrap_or(default);
-    let Timeouts { poll, handle, health, init } = Timeouts::default();
-    Timeouts {
-        poll: read("poll", poll),
-        handle: read("handle", handle),
-        health: read("health", health),
-        init: read("init", init),
+    let section = reader.any_section(plugin.get("timeouts"));
+    let mut timeouts = Timeouts::default();
+    for (name, item) in section.items() {
+        let command = match name.parse::<Command>() {
+            Ok(command) => command,
+            Err(error) => {
+                reader.note(&item.path, At::Key, error.to_string());
+                continue;
+            }
+        };
+        let item = Some(item).filter(|item| *item.node != Node::Null);
+        let Some(timeout) = reader.duration(item, SHORTEST) else { continue };
+        match command {
+            Command::Poll => timeouts.poll = timeout,
+            Command::Handle => timeouts.handle = timeout,
+            Command::Health => timeouts.health = timeout,
+            Command::Init => timeouts.init = timeout,
+            Command::Named(_) => {
+                timeouts.named.insert(command, timeout);
+            }
+        }
     }
+    timeouts
 }
 
 fn circuit_breaker<'a>(reader: &mut Reader<'a>, plugin: &Section<'a>) -> CircuitBreaker {
@@ -175,10 +191,18 @@ mod tests {
             assert!(plugin.config.is_empty() && plugin.env.is_empty());
             assert_eq!(plugin.retry, Retry { max_attempts: 4, backoff_base: Duration::from_secs(30) });
             let [poll, handle, health, init] = [60, 120, 10, 30].map(Duration::from_secs);
-            assert_eq!(plugin.timeouts, Timeouts { poll, handle, health, init });
+            assert_eq!(plugin.timeouts, Timeouts { poll, handle, health, init, named: BTreeMap::new() });
             assert_eq!(plugin.circuit_breaker, CircuitBreaker { threshold: 3, reset_after: Duration::from_secs(1800) });
             assert_eq!(plugin.max_outstanding_polls, 1);
         }
+    }
+
+    #[test]
+    fn timeouts_are_for_commands_of_any_name() {
+        let timeouts = plugin("{timeouts: {poll: 1s, token_refresh: 5m}}").timeouts;
+        let of = |command: &str| timeouts.of(&command.parse().unwrap()).as_secs();
+        assert_eq!(["poll", "handle", "health", "init"].map(of), [1, 120, 10, 30]);
+        assert_eq!(["token_refresh", "other"].map(of), [300, 120]);
     }
 
     #[test]
@@ -241,7 +265,11 @@ mod tests {
             ("{env: {A-B: a}}", "16: plugins.echo.env.A-B: `A-B` cannot be the name of a variable".into()),
             ("{env: {A: }}", "19: plugins.echo.env.A: expected text, found nothing; write `\"\"` for an empty text".into()),
             ("{timeouts: {poll: 0s}}", "27: plugins.echo.timeouts.poll: `0s` is too short: at least `1ms` is wanted".into()),
-            ("{timeouts: {pol: 1s}}", "21: plugins.echo.timeouts.pol: unknown key `pol`; did you mean `poll`?".into()),
+            (
+                "{timeouts: {2nd: 1s}}",
+                "21: plugins.echo.timeouts.2nd: `2nd` cannot be the name of a command: letters, digits, `-` and `_`, \
+                 starting with a letter, at most 64 characters".into(),
+            ),
             ("{circuit_breaker: {threshold: 0}}", "39: plugins.echo.circuit_breaker.threshold: `0` is not a whole number from 1 to 1000000".into()),
             ("{max_outstanding_polls: 1.5}", "33: plugins.echo.max_outstanding_polls: expected a whole number from 1 to 1000000, found the number `1.5`".into()),
         ] {

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use super::super::problem::hint;
 use super::super::units::{self, show};
 use super::super::{DEFAULT_SCHEDULE, NamedSchedule, Schedule, Window};
 use super::json;
@@ -65,11 +64,7 @@ fn command<'a>(reader: &mut Reader<'a>, item: &Item<'a>) -> Option<Command> {
                 .refuse(item, format!("{scalar} cannot be scheduled: it runs when the plugin or its `config` is new"));
         }
         Ok(command) => return Some(command),
-        Err(_) => {
-            let known = Command::ALL.map(Command::as_str);
-            let hint = hint(&scalar.value, &known, "the commands are");
-            reader.refuse(item, format!("{scalar} is not a command{hint}"));
-        }
+        Err(error) => reader.refuse(item, error.to_string()),
     }
     None
 }
@@ -171,12 +166,12 @@ mod tests {
         );
         assert_eq!(plugin.schedule.unwrap().every, Duration::from_secs(300));
         let [nightly, other] = plugin.schedules.as_slice() else { panic!("{:?}", plugin.schedules) };
-        assert_eq!((nightly.id.as_str(), nightly.command), ("nightly", Command::Handle));
+        assert_eq!((nightly.id.as_str(), nightly.command.clone()), ("nightly", Command::Handle));
         assert_eq!(nightly.schedule.jitter, Duration::from_secs(600));
         assert!(nightly.schedule.preferred_window.is_some());
         assert_eq!(serde_json::Value::from(nightly.payload.clone()).to_string(), r#"{"full":true,"token":"hunter2"}"#);
         assert!(!format!("{nightly:?}").contains("hunter2"));
-        assert_eq!((other.id.as_str(), other.command, other.payload.len()), ("A-1_b", Command::Poll, 0));
+        assert_eq!((other.id.as_str(), other.command.clone(), other.payload.len()), ("A-1_b", Command::Poll, 0));
         assert_eq!(other.schedule.every, Duration::from_secs(300));
     }
 
@@ -208,8 +203,9 @@ mod tests {
                 "50: plugins.echo.schedules[0].id: the id `default`, which is that of `schedule`, is taken by another schedule of this plugin",
             ),
             (
-                "{schedules: [{id: a, every: 1m, command: pol}]}",
-                "50: plugins.echo.schedules[0].command: `pol` is not a command; did you mean `poll`?",
+                "{schedules: [{id: a, every: 1m, command: po l}]}",
+                "50: plugins.echo.schedules[0].command: `po l` cannot be the name of a command: letters, digits, `-` and `_`, \
+                 starting with a letter, at most 64 characters",
             ),
             (
                 "{schedules: [{id: a, every: 1m, command: init}]}",

@@ -13,7 +13,7 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const GREATEST_QUEUE_DEPTH: u32 = 1_000_000_000;
 
 pub(super) fn read<'a>(reader: &mut Reader<'a>, root: &Section<'a>) -> Service {
-    const KEYS: [&str; 9] = [
+    const KEYS: [&str; 10] = [
         "name",
         "tick_interval",
         "log_level",
@@ -21,6 +21,7 @@ pub(super) fn read<'a>(reader: &mut Reader<'a>, root: &Section<'a>) -> Service {
         "dedupe_ttl",
         "job_log_retention",
         "job_queue_retention",
+        "fact_retention",
         "max_queue_depth",
         "shutdown_grace",
     ];
@@ -46,6 +47,7 @@ pub(super) fn read<'a>(reader: &mut Reader<'a>, root: &Section<'a>) -> Service {
         dedupe_ttl: retention.dedupe_ttl,
         job_log_retention: retention.job_log,
         job_queue_retention: retention.job_queue,
+        fact_retention: retention.facts,
         max_queue_depth: reader
             .integer(section.get("max_queue_depth"), 1..=GREATEST_QUEUE_DEPTH)
             .unwrap_or(100_000)
@@ -60,6 +62,7 @@ struct Retention {
     dedupe_ttl: Duration,
     job_log: Duration,
     job_queue: Duration,
+    facts: Duration,
 }
 
 fn retention<'a>(reader: &mut Reader<'a>, section: &Section<'a>) -> Retention {
@@ -68,10 +71,12 @@ fn retention<'a>(reader: &mut Reader<'a>, section: &Section<'a>) -> Retention {
     let ttl = read("dedupe_ttl");
     let job_log = read("job_log_retention");
     let job_queue = read("job_queue_retention");
+    let facts = read("fact_retention");
     let retention = Retention {
         dedupe_ttl: ttl.unwrap_or(DAY),
         job_log: job_log.unwrap_or(30 * DAY),
         job_queue: job_queue.or(job_log).unwrap_or(30 * DAY),
+        facts: facts.or(job_log).unwrap_or(30 * DAY),
     };
     let all_read = [("dedupe_ttl", ttl), ("job_log_retention", job_log), ("job_queue_retention", job_queue)]
         .into_iter()
@@ -108,8 +113,8 @@ mod tests {
         assert_eq!(service.tick_interval, Duration::from_secs(60));
         assert_eq!((service.log_level, service.log_format), (LogLevel::Info, LogFormat::Json));
         assert_eq!(
-            (service.dedupe_ttl, service.job_log_retention, service.job_queue_retention),
-            (DAY, 30 * DAY, 30 * DAY)
+            (service.dedupe_ttl, service.job_log_retention, service.job_queue_retention, service.fact_retention),
+            (DAY, 30 * DAY, 30 * DAY, 30 * DAY)
         );
         assert_eq!(service.max_queue_depth, 100_000);
         assert_eq!(service.shutdown_grace, Duration::from_secs(30));
@@ -119,7 +124,7 @@ mod tests {
     fn everything_can_be_set() {
         let service = service(
             "service: {name: a b, tick_interval: 1s, log_level: warn, log_format: text, dedupe_ttl: 1h, \
-             job_log_retention: 2h, job_queue_retention: 90m, max_queue_depth: 0x10, shutdown_grace: 0s}",
+             job_log_retention: 2h, job_queue_retention: 90m, fact_retention: 1d, max_queue_depth: 0x10, shutdown_grace: 0s}",
         );
         assert_eq!(service.name, "a b");
         assert_eq!(service.tick_interval, Duration::from_secs(1));
@@ -127,6 +132,7 @@ mod tests {
         assert_eq!(service.dedupe_ttl, Duration::from_secs(3600));
         assert_eq!(service.job_log_retention, Duration::from_secs(7200));
         assert_eq!(service.job_queue_retention, Duration::from_secs(5400));
+        assert_eq!(service.fact_retention, DAY);
         assert_eq!(service.max_queue_depth, 16);
         assert_eq!(service.shutdown_grace, Duration::ZERO);
     }
@@ -141,8 +147,9 @@ mod tests {
     }
 
     #[test]
-    fn the_queue_is_kept_as_long_as_the_log_unless_it_says_otherwise() {
-        assert_eq!(service("service: {job_log_retention: 7d}").job_queue_retention, 7 * DAY);
+    fn the_queue_and_facts_are_kept_as_long_as_the_log_unless_they_say_otherwise() {
+        let service = service("service: {job_log_retention: 7d}");
+        assert_eq!((service.job_queue_retention, service.fact_retention), (7 * DAY, 7 * DAY));
     }
 
     #[test]

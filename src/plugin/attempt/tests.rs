@@ -38,7 +38,7 @@ impl Fixture {
             instance: Uuid::from_u128(2),
             command,
             state: raw(r#"{"seen":9223372036854775808}"#),
-            event: Some(raw(r#"{"type":"t"}"#)),
+            payload: Some(raw(r#"{"type":"t"}"#)),
             now: Timestamp::from_millis(0),
         };
         let limits = Limits { grace: Duration::from_millis(50), ..Limits::default() };
@@ -58,7 +58,13 @@ fn settings() -> PluginConfig {
         config: serde_json::Map::from_iter([("url".to_owned(), "u".into())]),
         env: BTreeMap::new(),
         retry: Retry { max_attempts: 1, backoff_base: long },
-        timeouts: Timeouts { poll: Duration::from_millis(50), handle: long, health: long, init: long },
+        timeouts: Timeouts {
+            poll: Duration::from_millis(50),
+            handle: long,
+            health: long,
+            init: long,
+            named: BTreeMap::new(),
+        },
         circuit_breaker: CircuitBreaker { threshold: 1, reset_after: long },
         uses: None,
         schedules: Vec::new(),
@@ -169,7 +175,7 @@ async fn a_deadline_and_a_cancelled_attempt_are_no_failures() {
         instance: Uuid::nil(),
         command: Command::Handle,
         state: raw("{}"),
-        event: None,
+        payload: None,
         now: Timestamp::from_millis(0),
     };
     // Spawned, as the dispatcher does: the future must be `Send`.

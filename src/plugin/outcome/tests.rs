@@ -1,4 +1,5 @@
 use super::*;
+use crate::plugin::protocol::Protocol;
 
 const OK: &str = r#"{"status":"ok","events":[{"type":"t"}],"state_updates":{"a":1}}"#;
 const ERROR: &str = r#"{"status":"error","error":"boom","events":[{"type":"t"}]}"#;
@@ -15,7 +16,7 @@ fn signal(signal: i32) -> ExitStatus {
 }
 
 fn outcome(status: ExitStatus, stdout: &str) -> Outcome {
-    Ending::Exited { status, response: Response::parse(stdout) }.outcome()
+    Ending::Exited { status, response: Response::parse(Protocol::One, stdout) }.outcome()
 }
 
 #[test]

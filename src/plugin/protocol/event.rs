@@ -54,7 +54,8 @@ fn short_string(raw: &RawValue, field: &str, limit: usize) -> Result<String, Sha
     }
 }
 
-fn empty_object() -> Box<RawValue> {
+/// `{}`, what there is when nothing was given.
+pub(super) fn empty_object() -> Box<RawValue> {
     RawValue::from_string("{}".to_owned()).expect("this is JSON")
 }
 

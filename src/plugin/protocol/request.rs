@@ -1,43 +1,67 @@
 //! What a plugin reads on stdin.
 
-use serde::Serialize;
+use std::borrow::Cow;
+
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
+use super::{Protocol, event};
 use crate::clock::Timestamp;
 use crate::command::Command;
+
+/// What a plugin is to be asked.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Question<'a> {
+    pub(crate) job_id: Uuid,
+    pub(crate) command: &'a Command,
+    pub(crate) config: &'a RawValue,
+    pub(crate) state: &'a RawValue,
+    /// The job's: of `handle` the event. In protocol 1 no other command gets one.
+    pub(crate) payload: Option<&'a RawValue>,
+    pub(crate) deadline_at: Timestamp,
+}
 
 /// One request.
 #[derive(Serialize)]
 pub(crate) struct Request<'a> {
-    protocol: u32,
+    protocol: Protocol,
     job_id: Uuid,
-    command: &'static str,
+    command: &'a str,
     config: &'a RawValue,
     state: &'a RawValue,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payload: Option<Cow<'a, RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    context: Option<Context>,
     #[serde(skip_serializing_if = "Option::is_none")]
     event: Option<&'a RawValue>,
     deadline_at: Timestamp,
 }
 
+/// What pipelines would carry from job to job; there are none here.
+#[derive(Serialize)]
+struct Context {}
+
 impl<'a> Request<'a> {
-    /// A request; `event` is for [`Command::Handle`] alone and dropped for every other command.
-    pub(crate) fn new(
-        job_id: Uuid,
-        command: Command,
-        config: &'a RawValue,
-        state: &'a RawValue,
-        event: Option<&'a RawValue>,
-        deadline_at: Timestamp,
-    ) -> Self {
-        let event = event.filter(|_| command == Command::Handle);
-        Self { protocol: 1, job_id, command: command.as_str(), config, state, event, deadline_at }
+    pub(crate) fn new(protocol: Protocol, question: Question<'a>) -> Self {
+        let Question { job_id, command, config, state, payload, deadline_at } = question;
+        let event = payload.filter(|_| *command == Command::Handle);
+        let (payload, context) = match protocol {
+            Protocol::One => (None, None),
+            Protocol::Two => {
+                let payload = if let Some(event) = event { payload_of(event) } else { payload };
+                (Some(payload.map_or_else(|| Cow::Owned(event::empty_object()), Cow::Borrowed)), Some(Context {}))
+            }
+        };
+        Self { protocol, job_id, command: command.as_str(), config, state, payload, context, event, deadline_at }
     }
 
     /// The bytes for stdin: one line, unless a value brings line ends of its own.
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
         const ENVELOPE_BYTES: usize = 256;
-        let raw_bytes = self.config.get().len() + self.state.get().len() + self.event.map_or(0, |raw| raw.get().len());
+        let raws = [Some(self.config), Some(self.state), self.payload.as_deref(), self.event];
+        let raw_bytes: usize = raws.into_iter().flatten().map(|raw| raw.get().len()).sum();
         let mut bytes = Vec::with_capacity(raw_bytes + ENVELOPE_BYTES);
         serde_json::to_writer(&mut bytes, self).expect("a request can be written as JSON, and memory takes it");
         bytes.push(b'\n');
@@ -45,28 +69,82 @@ impl<'a> Request<'a> {
     }
 }
 
+/// The payload inside an event, `null` included; `None` only of what somebody has written by hand.
+fn payload_of(event: &RawValue) -> Option<&RawValue> {
+    #[derive(Deserialize)]
+    struct Fields<'a> {
+        #[serde(borrow, default, deserialize_with = "present")]
+        payload: Option<&'a RawValue>,
+    }
+
+    fn present<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'a RawValue>, D::Error> {
+        Deserialize::deserialize(deserializer).map(Some)
+    }
+
+    serde_json::from_str::<Fields<'_>>(event.get()).ok()?.payload
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const HEAD: &str = r#""job_id":"00000000-0000-0000-0000-000000000000","command":"#;
+    const CONFIG: &str = r#"{"n": 9223372036854775807}"#;
+    const STATE: &str = r#"{"d":0.10000000000000000000000001}"#;
+    const TAIL: &str = "\"deadline_at\":\"1970-01-01T00:00:01.000Z\"}\n";
+
+    fn raw(json: &str) -> Box<RawValue> {
+        RawValue::from_string(json.to_owned()).unwrap()
+    }
+
+    fn text(protocol: Protocol, command: &str, payload: Option<&str>) -> String {
+        let (command, config, state, payload) = (command.parse().unwrap(), raw(CONFIG), raw(STATE), payload.map(raw));
+        let question = Question {
+            job_id: Uuid::nil(),
+            command: &command,
+            config: &config,
+            state: &state,
+            payload: payload.as_deref(),
+            deadline_at: Timestamp::from_millis(1_000),
+        };
+        String::from_utf8(Request::new(protocol, question).to_bytes()).unwrap()
+    }
+
     #[test]
     fn values_pass_byte_for_byte() {
-        let config = RawValue::from_string(r#"{"n": 9223372036854775807}"#.to_owned()).unwrap();
-        let state = RawValue::from_string(r#"{"d":0.10000000000000000000000001}"#.to_owned()).unwrap();
-        let event = RawValue::from_string("{\"type\": \"x\"}".to_owned()).unwrap();
-        let text = |command| {
-            let deadline = Timestamp::from_millis(1_000);
-            let request = Request::new(Uuid::nil(), command, &config, &state, Some(&event), deadline);
-            String::from_utf8(request.to_bytes()).unwrap()
+        let event = r#"{"type": "x", "payload": [1.10]}"#;
+        let expected = |command: &str, event: &str| {
+            format!(r#"{{"protocol":1,{HEAD}"{command}","config":{CONFIG},"state":{STATE},{event}{TAIL}"#)
         };
-        let expected = concat!(
-            r#"{"protocol":1,"job_id":"00000000-0000-0000-0000-000000000000","command":"handle","#,
-            r#""config":{"n": 9223372036854775807},"state":{"d":0.10000000000000000000000001},"#,
-            r#""event":{"type": "x"},"deadline_at":"1970-01-01T00:00:01.000Z"}"#,
-            "\n"
-        );
-        assert_eq!(text(Command::Handle), expected);
-        let poll = expected.replace("handle", "poll").replace(r#""event":{"type": "x"},"#, "");
-        assert_eq!(text(Command::Poll), poll);
+        assert_eq!(text(Protocol::One, "handle", Some(event)), expected("handle", &format!(r#""event":{event},"#)));
+        assert_eq!(text(Protocol::One, "poll", Some(event)), expected("poll", ""));
+        assert_eq!(text(Protocol::One, "poll", None), expected("poll", ""));
+    }
+
+    #[test]
+    fn in_protocol_2_every_command_has_a_payload_and_a_context() {
+        let expected = |command: &str, payload: &str, event: &str| {
+            format!(
+                r#"{{"protocol":2,{HEAD}"{command}","config":{CONFIG},"state":{STATE},"payload":{payload},"context":{{}},{event}{TAIL}"#
+            )
+        };
+        for (command, payload, in_request) in [
+            ("poll", None, "{}"),
+            ("poll", Some(r#"{"a": 1.10}"#), r#"{"a": 1.10}"#),
+            ("token_refresh", Some("[1, null]"), "[1, null]"),
+            ("token_refresh", Some("null"), "null"),
+            ("handle", None, "{}"),
+        ] {
+            assert_eq!(text(Protocol::Two, command, payload), expected(command, in_request, ""), "{payload:?}");
+        }
+        for (event, payload) in [
+            (r#"{"type":"x","payload":{"a" : 1.10},"source":"cli"}"#, r#"{"a" : 1.10}"#),
+            (r#"{"type":"x","payload":null}"#, "null"),
+            (r#"{"type":"by hand"}"#, "{}"),
+            ("7", "{}"),
+        ] {
+            let expected = expected("handle", payload, &format!(r#""event":{event},"#));
+            assert_eq!(text(Protocol::Two, "handle", Some(event)), expected);
+        }
     }
 }

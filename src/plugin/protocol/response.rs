@@ -7,8 +7,9 @@ use serde_json::error::Category;
 use serde_json::value::RawValue;
 
 use super::event::Event;
-use super::log;
 use super::shape::{self, ShapeError};
+use super::{Protocol, log};
+use crate::plugin::text;
 
 #[cfg(test)]
 mod tests;
@@ -22,6 +23,8 @@ const DEFAULT_ERROR: &str = "the plugin reported an error and gave no message";
 #[derive(Debug)]
 pub struct Response {
     pub status: Status,
+    /// What it has done, in its own words, at most 64 KB and a note; never blank when it succeeds in protocol 2.
+    pub result: Option<String>,
     /// Whether trying again may help; true unless the plugin says otherwise.
     pub retry: bool,
     /// What it asks for; a plugin that reports an error asks for nothing, see [`Status::Error`].
@@ -81,6 +84,8 @@ struct Fields<'a> {
     #[serde(borrow)]
     error: Option<&'a RawValue>,
     #[serde(borrow)]
+    result: Option<&'a RawValue>,
+    #[serde(borrow)]
     retry: Option<&'a RawValue>,
     #[serde(borrow)]
     events: Option<&'a RawValue>,
@@ -92,7 +97,7 @@ struct Fields<'a> {
 
 impl Response {
     /// Reads the whole of stdout. Memory beyond the text is bounded by what the text passes through.
-    pub fn parse(stdout: &str) -> Result<Self, ProtocolError> {
+    pub fn parse(protocol: Protocol, stdout: &str) -> Result<Self, ProtocolError> {
         let fields = fields(stdout)?;
         let error = fields.error.map(|raw| shape::lenient_string(raw, "error")).transpose()?;
         let status = fields.status.ok_or_else(|| ShapeError::new("status", "is missing"))?;
@@ -101,8 +106,15 @@ impl Response {
             "error" => Status::Error(error.filter(|text| !text.is_empty()).unwrap_or_else(|| DEFAULT_ERROR.to_owned())),
             _ => return Err(ShapeError::new("status", "must be `ok` or `error`").into()),
         };
+        let result = result(protocol, fields.result)?;
+        if protocol == Protocol::Two && status == Status::Ok && result.is_none() {
+            return Err(
+                ShapeError::new("result", "is missing: protocol 2 wants a short text with every success").into()
+            );
+        }
         Ok(Self {
             status,
+            result,
             retry: fields.retry.map_or(Ok(true), |raw| shape::boolean(raw, "retry"))?,
             effects: Effects {
                 events: fields.events.map_or(Ok(Vec::new()), events)?,
@@ -142,6 +154,16 @@ fn events(raw: &RawValue) -> Result<Vec<Event>, ShapeError> {
         Ok(())
     })?;
     Ok(events)
+}
+
+/// `None` when it is blank. To protocol 1 it is an unknown field, which may hold anything.
+fn result(protocol: Protocol, raw: Option<&RawValue>) -> Result<Option<String>, ShapeError> {
+    let result = match (protocol, raw.map(|raw| shape::lenient_string(raw, "result"))) {
+        (_, None) | (Protocol::One, Some(Err(_))) => return Ok(None),
+        (_, Some(result)) => result?,
+    };
+    let total = result.len() as u64;
+    Ok(Some(result).filter(|text| !text.trim().is_empty()).map(|text| text::stored(text, total)))
 }
 
 /// `None` when there is nothing to update.

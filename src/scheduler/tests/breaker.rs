@@ -36,7 +36,7 @@ fn half_open() -> World {
 
 impl World {
     fn breaker(&self) -> Breaker {
-        breaker_of(&self.connection, "a", Command::Poll).unwrap()
+        breaker_of(&self.connection, "a", &Command::Poll).unwrap()
     }
 
     fn reset(&self) -> Breaker {

@@ -92,7 +92,7 @@ fn schedules_of_the_same_command_share_its_breaker_and_others_have_their_own() {
         world.now = world.now.after(HOUR);
     }
     let state = |command| breaker_of(&world.connection, "a", command).unwrap().state();
-    assert_eq!((state(Command::Poll), state(Command::Handle)), (BreakerState::Open, BreakerState::Closed));
+    assert_eq!((state(&Command::Poll), state(&Command::Handle)), (BreakerState::Open, BreakerState::Closed));
     assert_eq!(open_breakers(&world.connection).unwrap(), 1);
     let worst_of = worst(breakers_of(&world.connection, "a").unwrap()).unwrap();
     assert_eq!((worst_of.0, worst_of.1.state()), (Command::Poll, BreakerState::Open));

@@ -27,6 +27,7 @@ CREATE TABLE plugin (
   loaded             INTEGER NOT NULL CHECK (loaded IN (0, 1)),
   error              TEXT,
   version            TEXT,
+  protocol           INTEGER,
   commands           TEXT NOT NULL,     -- JSON array of names
   max_attempts       INTEGER NOT NULL,
   schedule_every_ms  INTEGER,           -- the shortest of its schedules
@@ -34,7 +35,9 @@ CREATE TABLE plugin (
   uses               TEXT,              -- of an alias: the plugin whose files it runs
   folder             TEXT,              -- where it was loaded from
   warnings           TEXT NOT NULL,     -- JSON array of texts
-  CHECK ((error IS NULL) = loaded)
+  manifest           TEXT,              -- JSON; NULL when it is not loaded
+  CHECK ((error IS NULL) = loaded),
+  CHECK ((manifest IS NULL) = (protocol IS NULL))
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE job_queue (
@@ -115,7 +118,8 @@ CREATE TABLE job_log (
   duration_ms        INTEGER NOT NULL,
   exit_code          INTEGER,
   error              TEXT,
-  result             TEXT,                  -- what the plugin printed, its first 64 KB
+  result             TEXT,                  -- what the response says in words, else what the plugin printed, its first 64 KB
+  response           TEXT,                  -- what the plugin printed, if `result` is from its response
   logs               TEXT,                  -- JSON array of {level, message}
   stderr             TEXT,
   UNIQUE (job_id, attempt),
@@ -132,6 +136,21 @@ CREATE TABLE plugin_state (
   state              TEXT NOT NULL,
   updated_at         TEXT NOT NULL
 ) STRICT;
+
+-- Snapshots that a plugin states as facts; the newest is its state.
+CREATE TABLE plugin_facts (
+  seq                INTEGER PRIMARY KEY,   -- their order
+  plugin_name        TEXT NOT NULL,
+  fact_type          TEXT NOT NULL,
+  job_id             TEXT NOT NULL,
+  command            TEXT NOT NULL,
+  fact_json          TEXT NOT NULL,         -- an object
+  created_at         TEXT NOT NULL
+) STRICT;
+
+CREATE INDEX plugin_facts_plugin ON plugin_facts(plugin_name);
+CREATE INDEX plugin_facts_type ON plugin_facts(plugin_name, fact_type);
+CREATE INDEX plugin_facts_created ON plugin_facts(created_at);
 
 CREATE TABLE schedule (
   plugin             TEXT NOT NULL,

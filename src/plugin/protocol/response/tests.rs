@@ -1,8 +1,12 @@
 use super::*;
 
+fn parse(stdout: &str) -> Result<Response, ProtocolError> {
+    Response::parse(Protocol::One, stdout)
+}
+
 #[test]
 fn a_whole_response_passes_what_it_carries_byte_for_byte() {
-    let response = Response::parse(concat!(
+    let response = parse(concat!(
         " {\"status\": \"ok\", \"unknown\": [1e999],\n",
         r#""events": [{"type": "a"}, {"type": "\u00e9", "payload": [1.10, {"x" : 9223372036854775808}], "dedupe_key": "k"},"#,
         r#"{"type": "c", "payload": null, "dedupe_key": null}, {"type": "d", "payload": false}],"#,
@@ -34,11 +38,10 @@ fn a_whole_response_passes_what_it_carries_byte_for_byte() {
 #[test]
 fn null_is_absent() {
     let response =
-        Response::parse(r#"{"status":"ok","error":null,"retry":null,"events":null,"state_updates":null,"logs":null}"#)
-            .unwrap();
+        parse(r#"{"status":"ok","error":null,"retry":null,"events":null,"state_updates":null,"logs":null}"#).unwrap();
     assert!(response.retry && response.effects.events.is_empty());
     assert!(response.effects.state_updates.is_none() && response.logs.is_none());
-    assert!(Response::parse(r#"{"status":"ok","state_updates":{}}"#).unwrap().effects.state_updates.is_none());
+    assert!(parse(r#"{"status":"ok","state_updates":{}}"#).unwrap().effects.state_updates.is_none());
 }
 
 #[test]
@@ -51,7 +54,7 @@ fn an_error_has_a_message() {
         (r#","error":"half \udc80""#, "half \u{fffd}", true),
         (r#","error":"\ud83d\ud83d\ude00é\udfff\\ud800""#, "\u{fffd}😀é\u{fffd}\\ud800", true),
     ] {
-        let response = Response::parse(&format!(r#"{{"status":"error"{fields}}}"#)).unwrap();
+        let response = parse(&format!(r#"{{"status":"error"{fields}}}"#)).unwrap();
         assert_eq!((response.status, response.retry), (Status::Error(message.to_owned()), retry), "{fields}");
     }
 }
@@ -99,7 +102,7 @@ fn what_is_no_response_is_refused_with_the_reason() {
         (r#"{"status":"ok","logs":[{"level":"info"}]}"#, "`logs[0].message` is missing"),
         (r#"{"status":"ok","logs":[{"level":1,"message":""}]}"#, "`logs[0].level` must be a string"),
     ] {
-        let error = Response::parse(stdout).unwrap_err().to_string();
+        let error = parse(stdout).unwrap_err().to_string();
         let start = &stdout[..stdout.len().min(60)];
         assert!(
             error.starts_with("protocol error: ") && error.contains(reason),
@@ -111,10 +114,50 @@ fn what_is_no_response_is_refused_with_the_reason() {
 #[test]
 fn limits_are_inclusive_and_depth_is_not_limited() {
     let events = vec![r#"{"type":"t"}"#; 1_000].join(",");
-    let response = Response::parse(&format!(r#"{{"status":"ok","events":[{events}]}}"#)).unwrap();
+    let response = parse(&format!(r#"{{"status":"ok","events":[{events}]}}"#)).unwrap();
     assert_eq!(response.effects.events.len(), 1_000);
     let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
-    let response =
-        Response::parse(&format!(r#"{{"status":"ok","events":[{{"type":"t","payload":{deep}}}]}}"#)).unwrap();
+    let response = parse(&format!(r#"{{"status":"ok","events":[{{"type":"t","payload":{deep}}}]}}"#)).unwrap();
     assert_eq!(response.effects.events[0].payload.get(), deep);
+}
+
+#[test]
+fn protocol_2_wants_a_result_with_every_success() {
+    for (fields, result) in [
+        (r#""status":"ok","result":"2 new\nmails""#, Some("2 new\nmails")),
+        (r#""status":"ok","result":"half \udc80""#, Some("half \u{fffd}")),
+        (r#""status":"error","result":"1 of 2""#, Some("1 of 2")),
+        (r#""status":"error","result":null"#, None),
+        (r#""status":"error","result":" ""#, None),
+        (r#""status":"error""#, None),
+    ] {
+        let response = Response::parse(Protocol::Two, &format!("{{{fields}}}")).unwrap();
+        assert_eq!(response.result.as_deref(), result, "{fields}");
+    }
+    for (fields, reason) in [
+        (r#""status":"ok""#, "`result` is missing"),
+        (r#""status":"ok","result":null"#, "`result` is missing"),
+        (r#""status":"ok","result":"\t\n""#, "`result` is missing"),
+        (r#""status":"ok","result":{"rows":2}"#, "`result` must be a string, not an object"),
+        (r#""status":"error","result":7"#, "`result` must be a string, not a number"),
+    ] {
+        let error = Response::parse(Protocol::Two, &format!("{{{fields}}}")).unwrap_err().to_string();
+        assert!(error.starts_with("protocol error: ") && error.contains(reason), "{fields}: {error}");
+    }
+}
+
+#[test]
+fn in_protocol_1_a_result_is_shown_if_it_is_a_text_and_ignored_otherwise() {
+    for (field, result) in [
+        ("", None),
+        (r#","result":"done""#, Some("done")),
+        (r#","result":"""#, None),
+        (r#","result":null"#, None),
+        (r#","result":{"rows":[1e999]}"#, None),
+        (r#","result":7"#, None),
+    ] {
+        assert_eq!(parse(&format!(r#"{{"status":"ok"{field}}}"#)).unwrap().result.as_deref(), result, "{field}");
+    }
+    let long = parse(&format!(r#"{{"status":"ok","result":"{}"}}"#, "x".repeat(70_000))).unwrap().result.unwrap();
+    assert!(long.ends_with("[cut: 65536 of 70000 bytes kept]"), "{}", long.len());
 }

@@ -1,0 +1,44 @@
+//! All that a plugin declares, for people.
+
+use std::io::{self, Write};
+
+use serde_json::{Map, Value};
+
+use crate::cli::output;
+
+/// Shown already, by those who have the rest of the plugin.
+const SHOWN: [&str; 4] = ["name", "version", "protocol", "commands"];
+
+/// Writes the manifest, which is JSON text, one line a value.
+pub(super) fn write(out: &mut impl Write, manifest: &str) -> io::Result<()> {
+    let manifest: Map<String, Value> = serde_json::from_str(manifest)?;
+    writeln!(out, "\nmanifest")?;
+    let rest = manifest.iter().filter(|(key, _)| !SHOWN.contains(&key.as_str()));
+    values(out, 4, rest)?;
+    let commands = manifest.get("commands").and_then(Value::as_array);
+    for command in commands.into_iter().flatten().filter_map(Value::as_object) {
+        let name = command.get("name").map(text).unwrap_or_default();
+        writeln!(out, "    command {name}")?;
+        values(out, 8, command.iter().filter(|(key, _)| *key != "name"))?;
+    }
+    Ok(())
+}
+
+fn values<'a>(
+    out: &mut impl Write,
+    indent: usize,
+    values: impl Iterator<Item = (&'a String, &'a Value)>,
+) -> io::Result<()> {
+    for (key, value) in values {
+        writeln!(out, "{:indent$}{key:16}  {}", "", text(value))?;
+    }
+    Ok(())
+}
+
+/// On one line: a text as it is, everything else as JSON.
+fn text(value: &Value) -> String {
+    match value {
+        Value::String(text) => output::printable(text.trim_end()).replace('\n', " "),
+        other => output::printable(&other.to_string()).into_owned(),
+    }
+}
