@@ -2,7 +2,7 @@
 
 import json
 import os
-import re
+import shlex
 import socket
 import subprocess
 import time
@@ -145,22 +145,23 @@ class TaskSpooler(Spooled):
         folder = self.world.folder
         self.variables = {**self.world.environment(noop), "TS_SOCKET": os.path.join(folder, "socket"), "TMPDIR": folder}
         begun = time.monotonic()
+        self.again()
+        ready = (time.monotonic() - begun) * 1e3
+        # It leads a session of its own.
+        self.server = next(pid for pid, (name, session) in world.marked().items() if name == "tsp" and pid == session)
+        return ready
+
+    def again(self):
         self.run(world.find("tsp"))
-        return (time.monotonic() - begun) * 1e3
 
     def pid(self):
-        """The one that leads its session and is not a job."""
-        servers = [pid for pid, (name, session) in world.marked().items() if name == "tsp" and pid == session]
-        return min(servers)
+        return self.server
 
     def put(self, *command):
         self.run(world.find("tsp"), *command)
 
     def kill(self):
-        world.end([self.pid()])
-
-    def again(self):
-        self.run(world.find("tsp"))
+        world.end([self.server])
 
     def idle(self):
         return not running(self.world)
@@ -212,7 +213,8 @@ class Pueue(Spooled):
         self.run(world.find("pueue"), "-c", self.config, *arguments)
 
     def put(self, *command):
-        self.ask("add", "--", *command)
+        # It hands a line to a shell, with a stdin that stays open.
+        self.ask("add", "--", shlex.join(command) + " < /dev/null")
 
     def kill(self):
         self.process.kill()
@@ -227,7 +229,7 @@ class Pueue(Spooled):
     def idle(self):
         command = [world.find("pueue"), "-c", self.config, "status", "--json"]
         status = subprocess.run(command, stdout=subprocess.PIPE, env=self.variables, check=True, text=True).stdout
-        return not re.search(r'"(Queued|Running)"', status)
+        return all("Done" in task["status"] for task in json.loads(status)["tasks"].values())
 
     def stop(self):
         if self.process.poll() is None:
