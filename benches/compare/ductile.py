@@ -67,7 +67,7 @@ class Ductile:
             begun = time.monotonic()
             command = [BINARY, "start", "--config", self.config]
             self.process = subprocess.Popen(command, stdout=log, stderr=log, env=self.world.environment({}))
-        world.wait(lambda: world.answers(self.port), "ductile to answer", 120, 0.0002)
+        self.wait_ready()
         return (time.monotonic() - begun) * 1e3
 
     def pid(self):
@@ -95,7 +95,16 @@ class Ductile:
         with open(self.world.path("log"), "ab") as log:
             command = [BINARY, "start", "--config", self.config]
             self.process = subprocess.Popen(command, stdout=log, stderr=log, env=self.world.environment({}))
-        world.wait(lambda: world.answers(self.port), "ductile to answer")
+        self.wait_ready()
+
+    def wait_ready(self):
+        def ready():
+            if self.process.poll() is not None:
+                with open(self.world.path("log")) as log:
+                    raise RuntimeError(f"ductile has ended: {log.read()[-1000:]}")
+            return world.answers(self.port)
+
+        world.wait(ready, "ductile to answer", 120, 0.0002)
 
     def idle(self):
         """Whether nothing will run any more."""

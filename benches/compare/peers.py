@@ -152,6 +152,9 @@ class TaskSpooler(Spooled):
         return ready
 
     def again(self):
+        # That of a killed one is still there, and may be held open by its last job.
+        if os.path.exists(self.variables["TS_SOCKET"]):
+            os.remove(self.variables["TS_SOCKET"])
         self.run(world.find("tsp"))
 
     def pid(self):

@@ -75,8 +75,8 @@ def jobs(tools, bare):
         "|---|--:|--:|--:|--:|--:|--:|",
     ]
     for name, rounds in tools.items():
-        if rounds is None:
-            rows.append(f"| {name} | not installed | | | | | |")
+        if not rounds:
+            rows.append(f"| {name} | {'not installed' if rounds is None else 'failed in each round'} | | | | | |")
             continue
         rate = middle(rounds, "jobs")
         cells = [
@@ -107,8 +107,8 @@ def loads(tools):
     rows.append("|---|--:|--:|--:|--:|--:|--:|--:|--:|")
     peer = tools.get("webhook")
     for name, key, title in (("ductile", "/keep", "ductile, nothing drains"), ("ductile", "/run", "ductile, draining"), ("webhook", "/run", "webhook")):
-        if tools[name] is None:
-            rows.append(f"| {title} | not installed | | | | | | | |")
+        if not tools[name]:
+            rows.append(f"| {title} | {'not installed' if tools[name] is None else 'failed'} | | | | | | | |")
             continue
         for senders in (1, 32):
             found = [one[f"{key} {senders}"] for one in tools[name]]
