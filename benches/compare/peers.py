@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import socket
 import subprocess
@@ -105,7 +106,8 @@ class Nq(Spooled):
 
     @staticmethod
     def version():
-        return package_version(world.find("nq"), "nq")
+        world.find("nq")
+        return package_version("nq")
 
     def start(self, record=True, wait_ms=None):
         noop = noop_environment(self.world, record, wait_ms)
@@ -138,7 +140,8 @@ class TaskSpooler(Spooled):
 
     @staticmethod
     def version():
-        return package_version(world.find("tsp"), "task-spooler")
+        world.find("tsp")
+        return package_version("task-spooler")
 
     def start(self, record=True, wait_ms=None):
         noop = noop_environment(self.world, record, wait_ms)
@@ -256,10 +259,11 @@ def running(place):
     return waiting(os.path.basename(place.noop))
 
 
-def package_version(_, package):
-    """Of a Debian package, as the program does not tell."""
+def package_version(package):
+    """Of a Debian package, as the program does not tell; without what Debian has added."""
     command = ["dpkg-query", "-W", "-f", "${Version}", package]
     try:
-        return subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout.split("-")[0]
+        version = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout
     except (OSError, subprocess.CalledProcessError):
         return "unknown version"
+    return re.match(r"[0-9.]*", version)[0]
