@@ -4,7 +4,7 @@
     cargo build --release && benches/compare/growth.py [--quick]
 
 Prints a table, writes benches/growth.svg, and says of each series whether it grows as its theory says: by log n for indexed work,
-in proportion for bytes and for plugins. The exit code is 1 if one grows faster. About four minutes; `--quick` leaves out the largest sizes.
+in proportion for bytes and for plugins. The exit code is 1 if one grows faster. About three minutes; `--quick` leaves out the largest sizes.
 """
 
 import json
@@ -119,7 +119,7 @@ def with_history(sizes, rounds):
 def with_plugins(sizes, rounds):
     over = "scheduled plugins"
     tick = Series("a tick with nothing due, processor time", over, "n")
-    first = Series("a start that draws all schedules and enqueues all polls, its commits", over, "n")
+    first = Series("a start that enqueues all polls, its commits", over, "n")
     ready = Series("exec to ready", over, "n")
     for size in sizes:
         with tempfile.TemporaryDirectory() as folder, Daemon(folder) as ductile:
@@ -151,7 +151,7 @@ def with_plugins(sizes, rounds):
 def with_bytes(sizes, count):
     over = "bytes"
     payloads = Series("a whole job, by its payload", over, "n")
-    states = Series("a whole job, by the state that it reads and replaces", over, "n")
+    states = Series("a whole job, by its state, read and replaced", over, "n")
     for size in sizes:
         with tempfile.TemporaryDirectory() as folder, Daemon(folder) as ductile:
             ductile.start()

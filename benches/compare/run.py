@@ -6,7 +6,7 @@
 
 It needs cc, cargo and Python 3.11, and of the peers what there is: `--install` fetches Debian's webhook, nq,
 task-spooler and wrk (as root), and builds pueue under target/. Everything is on the loopback interface and in temporary
-folders. A full run takes about ten minutes; `--quick` a fifth of it, and writes nothing.
+folders. A full run takes about seven minutes; `--quick` a third of it, and writes nothing.
 """
 
 import argparse
