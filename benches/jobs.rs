@@ -3,7 +3,8 @@
 //! Each round measures, one after the other on the same machine: a bare spawn-and-wait of the no-op plugin, a bare
 //! commit of one row with `synchronous=FULL`, the two in turn (which is what a job cannot do without: each leaves the
 //! other's caches cold), and durable no-op jobs through the dispatcher. The ratios are taken within a round, and the
-//! median of the rounds is what is printed.
+//! median of the rounds is what is printed. `cargo bench --bench jobs -- breakdown` runs one part; the others are
+//! `throughput`, `parts`, `latency` and `bare`.
 
 mod support;
 
@@ -12,7 +13,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ductile::clock::Clock;
 use ductile::plugin::{self, Call, Cancel, Outcome};
@@ -21,21 +22,153 @@ use ductile::state::Tx;
 use nix::time::{ClockId, clock_gettime};
 use rusqlite::Connection;
 use serde_json::value::RawValue;
+use support::spans::Spans;
 use support::{Gateway, job, quantile, runtime};
+use tracing::trace_span;
+use tracing_subscriber::layer::SubscriberExt;
 use uuid::Uuid;
 
 const ROUNDS: usize = 15;
 const PER_ROUND: usize = 400;
 
 fn main() {
+    let (options, names): (Vec<_>, Vec<_>) = std::env::args().skip(1).partition(|argument| argument.starts_with('-'));
     // `cargo test --benches` only wants to see that it runs.
-    let (rounds, per_round) = if std::env::args().any(|arg| arg == "--bench") { (ROUNDS, PER_ROUND) } else { (1, 5) };
+    let (rounds, per_round) =
+        if options.iter().any(|option| option == "--bench") { (ROUNDS, PER_ROUND) } else { (1, 5) };
+    let wanted = |name: &str| names.is_empty() || names.iter().any(|wanted| wanted == name);
     println!("{rounds} rounds of {per_round}; medians; microseconds");
-    for payload in [300, 10_000] {
-        throughput(rounds, per_round, payload);
+    if wanted("throughput") {
+        for payload in [300, 10_000] {
+            throughput(rounds, per_round, payload);
+        }
     }
-    parts(rounds, per_round);
-    latency(rounds * per_round / 10);
+    if wanted("breakdown") {
+        breakdown(rounds, per_round);
+    }
+    if wanted("parts") {
+        parts(rounds, per_round);
+    }
+    if wanted("latency") {
+        latency(rounds * per_round / 10);
+    }
+    if wanted("bare") {
+        bare(rounds.min(3), per_round);
+    }
+}
+
+/// What no durable job can do without, for comparisons from outside.
+fn bare(rounds: usize, per_round: usize) {
+    let gateway = Gateway::new();
+    let bare = BareCommit::new(&gateway.dir.path().join("bare.db"));
+    bare.commit(3_000);
+    let (noop, request) = (gateway.noop(), "x".repeat(600));
+    let (mut spawns, mut commits, mut boths) = (vec![], vec![], vec![]);
+    for _ in 0..rounds {
+        spawns.push(timed(per_round, || (0..per_round).for_each(|_| _ = bare_spawn(&noop, &request))));
+        commits.push(timed(per_round, || bare.commit(per_round)));
+        boths.push(timed(per_round, || {
+            for _ in 0..per_round {
+                bare_spawn(&noop, &request);
+                bare.commit(1);
+            }
+        }));
+    }
+    let [spawn, commit, both] = [spawns, commits, boths].map(|mut values| quantile(&mut values, 0.5));
+    println!("bare: spawn {spawn:.0}, commit {commit:.0}, in turn {both:.0}");
+}
+
+/// What a job is made of, by the spans of the product, beside a bare spawn and a bare commit in turn.
+fn breakdown(rounds: usize, per_round: usize) {
+    let runtime = runtime();
+    let mut gateway = Gateway::new();
+    let bare = BareCommit::new(&gateway.dir.path().join("bare.db"));
+    let (noop, request) = (gateway.noop(), "x".repeat(600));
+    bare.commit(3_000);
+    runtime.block_on(gateway.fill(rounds * per_round * 2 + 3_000, "noop", 300));
+    runtime.block_on(run_jobs(&mut gateway, 1_500.min(rounds * per_round)));
+    let mut columns: [Vec<[f64; PARTS.len()]>; 2] = [vec![], vec![]];
+    let (mut untimed, mut timed_jobs) = (vec![], vec![]);
+    for _ in 0..rounds {
+        let (mut starting, mut rest, mut commit) = (Duration::ZERO, Duration::ZERO, Duration::ZERO);
+        for _ in 0..per_round {
+            let begun = Instant::now();
+            let started = bare_spawn(&noop, &request);
+            starting += started;
+            rest += begun.elapsed() - started;
+            let begun = Instant::now();
+            bare.commit(1);
+            commit += begun.elapsed();
+        }
+        let mean = |sum: Duration| sum.as_secs_f64() * 1e6 / per_round as f64;
+        let (starting, rest, commit) = (mean(starting), mean(rest), mean(commit));
+        columns[0].push([0.0, starting, rest, 0.0, 0.0, 0.0, commit, 0.0, 0.0, starting + rest + commit]);
+        untimed.push(runtime.block_on(run_jobs(&mut gateway, per_round)).0);
+        let spans = Spans::default();
+        let subscriber = tracing_subscriber::registry().with(spans.clone());
+        let (job, done) =
+            tracing::subscriber::with_default(subscriber, || runtime.block_on(run_jobs(&mut gateway, per_round)));
+        let sums = spans.take();
+        let of = |name: &str| sums[name].as_secs_f64() * 1e6 / done as f64;
+        let (attempt, settle) = (of("attempt"), of("settle"));
+        let [prepare, spawn, pipes, parse] = ["prepare", "spawn", "pipes", "parse"].map(of);
+        let (statements, commit) = (of("statements"), of("commit"));
+        columns[1].push([
+            prepare,
+            spawn,
+            pipes,
+            parse,
+            attempt - prepare - spawn - pipes - parse,
+            statements,
+            commit,
+            settle - statements - commit,
+            job - attempt - settle,
+            job,
+        ]);
+        timed_jobs.push(job);
+    }
+    println!("| part of a job, µs | bare | ductile | above |\n|---|---|---|---|");
+    for (at, part) in PARTS.iter().enumerate() {
+        let [bare, ductile] = [0, 1].map(|column| {
+            let mut values: Vec<_> = columns[column].iter().map(|parts: &[f64; PARTS.len()]| parts[at]).collect();
+            quantile(&mut values, 0.5)
+        });
+        println!("| {part} | {bare:.0} | {ductile:.0} | {:+.0} |", ductile - bare);
+    }
+    let off = timed(1_000_000, || (0..1_000_000).for_each(|_| drop(std::hint::black_box(trace_span!("off"))))) * 1e3;
+    let [untimed, timed_jobs] = [untimed, timed_jobs].map(|mut values| quantile(&mut values, 0.5));
+    println!(
+        "spans: a job {untimed:.0} µs without them being watched, {timed_jobs:.0} with; one that nobody watches {off:.1} ns"
+    );
+}
+
+const PARTS: [&str; 10] = [
+    "prepare: trust checks, environment, request",
+    "spawn",
+    "pipes: write, read, wait, end the group",
+    "parse: response, outcome, what is stored",
+    "the attempt's task",
+    "statements: settle this job, claim the next",
+    "commit",
+    "begin, answer, retries of the write",
+    "log, counters, routing, the loop",
+    "**the whole job**",
+];
+
+/// Runs at least `count` jobs; microseconds for each, and how many they were.
+async fn run_jobs(gateway: &mut Gateway, count: usize) -> (f64, u64) {
+    gateway.stop = ductile::dispatch::Stop::default();
+    let dispatcher = gateway.dispatcher();
+    let commits = gateway.db.commits();
+    let started = Instant::now();
+    let dispatching = tokio::spawn(dispatcher.run());
+    while gateway.db.commits() < commits + count as u64 {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    gateway.stop.claiming.cancel();
+    dispatching.await.expect("no panic").expect("no error");
+    let (done, elapsed) = (gateway.db.commits() - commits, started.elapsed());
+    (elapsed.as_secs_f64() * 1e6 / done as f64, done)
 }
 
 /// What a job is made of, each part by itself.
@@ -69,7 +202,7 @@ fn parts(rounds: usize, per_round: usize) {
     let (mut spawns, mut attempts, mut empty, mut steps) = (vec![], vec![], vec![], vec![]);
     let request = "x".repeat(600);
     for _ in 0..rounds {
-        spawns.push(timed(per_round, || (0..per_round).for_each(|_| bare_spawn(&gateway.noop(), &request))));
+        spawns.push(timed(per_round, || (0..per_round).for_each(|_| _ = bare_spawn(&gateway.noop(), &request))));
         attempts.push(timed(per_round, || {
             runtime.block_on(async {
                 for _ in 0..per_round {
@@ -101,25 +234,17 @@ fn parts(rounds: usize, per_round: usize) {
 
 fn throughput(rounds: usize, per_round: usize, payload: usize) {
     let runtime = runtime();
-    let gateway = Gateway::new();
+    let mut gateway = Gateway::new();
     let bare = BareCommit::new(&gateway.dir.path().join("bare.db"));
     let noop = gateway.noop();
     let request = "x".repeat(payload + 300);
     // Grows both write-ahead logs to the size at which they are reused.
     bare.commit(3_000);
     runtime.block_on(gateway.fill(20_000, "noop", payload));
-    let mut dispatching = runtime.spawn(gateway.dispatcher().run());
-    runtime.block_on(async {
-        while gateway.depth().await > 20_000 - 1_500 {
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-        }
-        gateway.stop.claiming.cancel();
-        (&mut dispatching).await.expect("no panic").expect("no error");
-    });
+    runtime.block_on(run_jobs(&mut gateway, 1_500));
     let (mut spawns, mut commits, mut boths, mut jobs, mut ratios) = (vec![], vec![], vec![], vec![], vec![]);
-    let mut gateway = gateway;
     for _ in 0..rounds {
-        let spawn = timed(per_round, || (0..per_round).for_each(|_| bare_spawn(&noop, &request)));
+        let spawn = timed(per_round, || (0..per_round).for_each(|_| _ = bare_spawn(&noop, &request)));
         let commit = timed(per_round, || bare.commit(per_round));
         let both = timed(per_round, || {
             for _ in 0..per_round {
@@ -127,21 +252,7 @@ fn throughput(rounds: usize, per_round: usize, payload: usize) {
                 bare.commit(1);
             }
         });
-        gateway.stop = ductile::dispatch::Stop::default();
-        let dispatcher = gateway.dispatcher();
-        let job = runtime.block_on(async {
-            let commits = gateway.db.commits();
-            let started = Instant::now();
-            let dispatching = tokio::spawn(dispatcher.run());
-            while gateway.db.commits() < commits + per_round as u64 {
-                tokio::time::sleep(std::time::Duration::from_millis(2)).await;
-            }
-            let done = gateway.db.commits() - commits;
-            let elapsed = started.elapsed();
-            gateway.stop.claiming.cancel();
-            dispatching.await.expect("no panic").expect("no error");
-            elapsed.as_secs_f64() * 1e6 / done as f64
-        });
+        let (job, _) = runtime.block_on(run_jobs(&mut gateway, per_round));
         spawns.push(spawn);
         commits.push(commit);
         boths.push(both);
@@ -175,7 +286,7 @@ fn latency(count: usize) {
                 if let Some(attempt) = queue::list::attempts(&reader, id).expect("a log").pop() {
                     break attempt;
                 }
-                tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+                tokio::time::sleep(Duration::from_millis(1)).await;
             };
             waits.push((started_ns(&attempt) - committed) as f64 / 1e3);
         }
@@ -204,18 +315,21 @@ fn timed(count: usize, work: impl FnOnce()) -> f64 {
     started.elapsed().as_secs_f64() * 1e6 / count as f64
 }
 
-/// What no job can do without: a process of its own, its request, its answer, its end.
-fn bare_spawn(program: &Path, request: &str) {
+/// What no job can do without: a process of its own, its request, its answer, its end. How long the start of it took.
+fn bare_spawn(program: &Path, request: &str) -> Duration {
+    let begun = Instant::now();
     let mut child = Command::new(program)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .process_group(0)
         .spawn()
         .expect("the plugin starts");
+    let started = begun.elapsed();
     child.stdin.take().expect("piped").write_all(request.as_bytes()).expect("the plugin reads");
     let mut answer = Vec::new();
     child.stdout.take().expect("piped").read_to_end(&mut answer).expect("the plugin answers");
     assert!(child.wait().expect("it is ours").success() && !answer.is_empty());
+    started
 }
 
 /// What no durable job can do without: one row on the disk.

@@ -1,6 +1,8 @@
 //! What the benchmarks share: a gateway in a temporary folder whose plugin is `noop.c`, and its parts without a daemon.
 #![allow(dead_code, unreachable_pub, reason = "each benchmark uses its own share")]
 
+pub mod spans;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process;

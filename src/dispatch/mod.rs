@@ -15,6 +15,7 @@ use serde_json::value::RawValue;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, trace_span};
 use uuid::Uuid;
 
 use crate::active::Active;
@@ -175,11 +176,11 @@ impl Dispatcher {
         );
         outcome::count_start(&self.counters, job);
         let started = Instant::now();
-        let attempt = self.attempt(&mut claimed, state, &active).await;
+        let attempt = self.attempt(&mut claimed, state, &active).instrument(trace_span!("attempt")).await;
         let duration = started.elapsed();
         outcome::log_output(&claimed, &attempt);
         let settlement = self.settlement(claimed, active, attempt, duration);
-        let (settlement, settled, next) = self.settle(settlement, claim_next).await?;
+        let (settlement, settled, next) = self.settle(settlement, claim_next).instrument(trace_span!("settle")).await?;
         outcome::log_end(&settlement.claimed, &settled, duration);
         outcome::count_end(&self.counters, &settlement, &settled, duration);
         Ok(next)

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::value::RawValue;
 use tokio::time::Instant;
+use tracing::{Instrument, trace_span};
 use uuid::Uuid;
 
 use super::loaded::Plugin;
@@ -63,22 +64,25 @@ async fn run_within(plugin: Arc<Plugin>, call: Call, cancel: Cancel, limits: &Li
     if cancel.terminate.is_cancelled() || cancel.kill.is_cancelled() {
         return Attempt::without_process(Ending::Interrupted);
     }
+    let preparing = trace_span!("prepare").entered();
     let command = match plugin.command(call.job_id, call.instance) {
         Ok(command) => command,
         Err(error) => return Attempt::without_process(Ending::NotTrusted(error)),
     };
     let protocol = plugin.manifest.protocol;
     let input = request(&plugin, call, timeout);
+    drop(preparing);
     crash_point!("spawn.before");
-    let child = match spawn(command).await {
+    let child = match spawn(command).instrument(trace_span!("spawn")).await {
         Ok(child) => child,
         Err(error) => return Attempt::without_process(Ending::NotStarted(error)),
     };
     crash_point!("spawn.after");
-    let ended = process::supervise(child, input, deadline, &cancel, limits).await;
+    let supervised = process::supervise(child, input, deadline, &cancel, limits);
+    let ended = supervised.instrument(trace_span!("pipes")).await;
     crash_point!("response.before_read");
     let attempt = match ended {
-        Ok(ended) => Attempt::of(ended, protocol, timeout, limits.stdout),
+        Ok(ended) => trace_span!("parse").in_scope(|| Attempt::of(ended, protocol, timeout, limits.stdout)),
         Err(error) => Attempt::without_process(Ending::Lost(error)),
     };
     crash_point!("response.read");

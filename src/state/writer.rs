@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 use tokio::sync::oneshot;
+use tracing::trace_span;
 
 use super::checkpoint::{self, Checkpointer};
 use super::db::Tx;
@@ -282,7 +283,7 @@ fn transaction(connection: &Connection, batch: &mut [Box<dyn Work>]) -> Result<(
 
 /// As a batch of one, which needs no savepoint: that copies every page before it is changed.
 fn whole_transaction(connection: &Connection, work: &mut dyn Work) -> Result<(), Error> {
-    let keep = work.run(&Tx(connection));
+    let keep = trace_span!("statements").in_scope(|| work.run(&Tx(connection)));
     if connection.is_autocommit() {
         return Err(rolled_back());
     }
@@ -290,6 +291,7 @@ fn whole_transaction(connection: &Connection, work: &mut dyn Work) -> Result<(),
 }
 
 fn commit(connection: &Connection) -> Result<(), Error> {
+    let _committing = trace_span!("commit").entered();
     execute(connection, "COMMIT").or_else(|error| {
         if !connection.is_autocommit() {
             execute(connection, "ROLLBACK")?;
