@@ -106,7 +106,11 @@ impl Tree<'_> {
     fn charge<E: de::Error>(self, weight: usize) -> Result<(), E> {
         match self.budget.get().checked_sub(weight) {
             Some(left) => self.budget.set(left),
-            None => return Err(E::custom("the file holds too much, its aliases followed")),
+            None => {
+                let message =
+                    format_args!("more than {BUDGET} keys and values, aliases followed: make the file smaller");
+                return Err(E::custom(message));
+            }
         }
         Ok(())
     }
