@@ -64,7 +64,7 @@ def machine(versions):
     compiler = subprocess.run(["rustc", "--version"], stdout=subprocess.PIPE, check=True, text=True).stdout.split()[1]
     known = ", ".join(f"{name} {version}" for name, version in versions.items() if "by" not in name)
     return (
-        f"Machine: {os.cpu_count()} virtual cores ({model[1] if model else platform.machine()}), {memory:.0f} GB, Linux {".".join(platform.release().split(".")[:2])}, "
+        f"Machine: {os.cpu_count()} virtual cores ({model[1] if model else platform.machine()}), {memory:.0f} GB, Linux {'.'.join(platform.release().split('.')[:2])}, "
         f"{temporary.replace('ext2/ext3', 'ext4')} on a virtual disk, shared with others. Rust {compiler}. Versions: {known}."
     )
 
