@@ -36,7 +36,7 @@ pub struct QueueReading {
     pub depth: u64,
     /// How long the first job that may run has been due.
     pub due_for: Option<Duration>,
-    /// Breakers that are open or half open.
+    /// Plugins with a breaker that is open or half open.
     pub open_breakers: usize,
     /// Nothing is claimed, because an operator has said so.
     pub paused: bool,

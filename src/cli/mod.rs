@@ -65,7 +65,7 @@ enum Command {
     Status(status::Args),
     /// Have the daemon read its configuration again, and say what has changed
     Reload(reload::Args),
-    /// Close a plugin's circuit breaker, so that it is polled again
+    /// Close a plugin's circuit breaker, so that its schedules go on
     Reset(reset::Args),
     /// Start no more jobs of a plugin, or none at all
     Pause(pause::Args),

@@ -14,8 +14,8 @@ use crate::queue::{self, Pauses};
 use crate::state::{Error, Tx, publish};
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = "What is paused goes on to be enqueued: webhooks are accepted, and polls wait, as many as \
-may be outstanding. A job that runs goes on to its end. The pause outlives restarts.
+#[command(after_help = "What is paused goes on to be enqueued: webhooks are accepted, and scheduled jobs \
+wait, as many as may be outstanding. A job that runs goes on to its end. The pause outlives restarts.
 
 Examples:
   ductile pause backup     no job of this plugin is started

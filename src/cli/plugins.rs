@@ -120,6 +120,12 @@ pub(super) fn next_run(reader: &Reader, plugin: &mut Published) -> Result<Option
     for schedule in &mut plugin.schedules {
         schedule.next_run = next_runs.iter().find(|next| next.schedule == schedule.id).map(|next| next.next_run);
     }
+    // One that an open breaker holds stays where it is.
+    for next in &next_runs {
+        if scheduler::breaker_of(reader, &plugin.name, &next.command)?.opened_at.is_none() {
+            return Ok(Some(next.next_run));
+        }
+    }
     Ok(next_runs.first().map(|next| next.next_run))
 }
 

@@ -35,7 +35,7 @@ pub const CORE_SOURCE: &str = "ductile";
 
 /// A job ended `dead`.
 pub const JOB_DEAD: &str = "job.dead";
-/// A plugin's scheduled polls have failed too often in a row, and pause.
+/// Scheduled jobs of a plugin have failed too often in a row, and pause.
 pub const BREAKER_OPENED: &str = "breaker.opened";
 /// They go on.
 pub const BREAKER_CLOSED: &str = "breaker.closed";
@@ -270,7 +270,7 @@ impl Timeouts {
 /// `plugins.<name>.circuit_breaker`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CircuitBreaker {
-    /// Dead polls in a row that open it, at least 1.
+    /// Dead scheduled jobs in a row that open it, at least 1.
     pub threshold: u32,
     pub reset_after: Duration,
 }

@@ -114,7 +114,7 @@ impl Heartbeat {
             self.wake.notify_one();
         }
         if ticked.queue_full {
-            tracing::warn!("the queue is full (`service.max_queue_depth`): polls wait");
+            tracing::warn!("the queue is full (`service.max_queue_depth`): schedules wait");
         }
         if expired {
             self.delete_expired(&active, now).await?;

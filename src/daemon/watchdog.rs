@@ -156,8 +156,8 @@ impl fmt::Display for Now {
         }
         match self.open_breakers {
             0 => Ok(()),
-            1 => f.write_str("; 1 breaker is open"),
-            count => write!(f, "; {count} breakers are open"),
+            1 => f.write_str("; the breaker of 1 plugin is open"),
+            count => write!(f, "; the breakers of {count} plugins are open"),
         }
     }
 }
@@ -195,7 +195,7 @@ mod tests {
             "degraded: the last write failed; 12 queued, nothing runs; 2 plugins are not loaded"
         );
         let paused = Now { paused: true, troubles: Vec::new(), not_loaded: 0, open_breakers: 1, ..full };
-        assert_eq!(paused.to_string(), "paused; 12 queued, nothing runs; 1 breaker is open");
+        assert_eq!(paused.to_string(), "paused; 12 queued, nothing runs; the breaker of 1 plugin is open");
         let full = Now { paused: false, open_breakers: 0, ..paused };
         let end = Now { stopping: true, troubles: Vec::new(), queued: None, not_loaded: 0, ..full };
         assert_eq!(end.to_string(), "stopping; queue unknown, nothing runs");

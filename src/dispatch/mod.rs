@@ -193,6 +193,9 @@ impl Dispatcher {
         let Some(plugin) = active.registry.runnable(&job.plugin) else {
             return failed_attempt(format!("plugin `{}` is not loaded", job.plugin), true);
         };
+        if !plugin.manifest.declares(&job.command) {
+            return failed_attempt(format!("its manifest does not declare `{}` any more", job.command), false);
+        }
         if self.stop.claiming.is_cancelled() {
             return Attempt { outcome: Outcome::Interrupted, ..failed_attempt(String::new(), true) };
         }

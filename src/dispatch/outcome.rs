@@ -49,7 +49,7 @@ pub(super) fn log_end(claimed: &Claimed, settled: &Settled, duration: Duration) 
             tracing::info!(plugin, %job_id, command, "circuit breaker closed: the probe has succeeded");
         }
         Some(Consequence::InitFailed) => {
-            tracing::error!(plugin, %job_id, "init failed: the plugin is not polled until one succeeds, by `ductile run {plugin} --command init` or at the next start");
+            tracing::error!(plugin, %job_id, "init failed: the plugin's schedules stop until one succeeds, by `ductile run {plugin} --command init` or at the next start");
         }
         None => {}
     }

@@ -111,12 +111,12 @@ pub(super) const ONE: &str = "SELECT failures, opened_at, probe_job_id, reset_se
 const PUT: &str = "INSERT INTO circuit_breaker (plugin, command, failures, opened_at, probe_job_id, reset_seq) \
      VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (plugin, command) DO UPDATE SET failures = excluded.failures, \
      opened_at = excluded.opened_at, probe_job_id = excluded.probe_job_id, reset_seq = excluded.reset_seq";
-const NOT_CLOSED: &str = "SELECT count(*) FROM circuit_breaker WHERE opened_at IS NOT NULL AND EXISTS \
+const NOT_CLOSED: &str = "SELECT count(DISTINCT plugin) FROM circuit_breaker WHERE opened_at IS NOT NULL AND EXISTS \
      (SELECT 1 FROM schedule WHERE schedule.plugin = circuit_breaker.plugin \
      AND schedule.command = circuit_breaker.command AND next_run IS NOT NULL)";
 const COMMANDS: &str = "SELECT command FROM circuit_breaker WHERE plugin = ?1 \
      UNION SELECT command FROM schedule WHERE plugin = ?1";
-const SCHEDULED_COMMANDS: &str = "SELECT DISTINCT command FROM schedule WHERE plugin = ?1 AND next_run IS NOT NULL";
+const SCHEDULED_COMMANDS: &str = "SELECT DISTINCT command FROM schedule WHERE plugin = ?1";
 
 fn breaker(row: &Row<'_>) -> rusqlite::Result<Breaker> {
     Ok(Breaker {
@@ -136,7 +136,7 @@ pub fn breaker_of(connection: &Connection, plugin: &str, command: &Command) -> R
     Ok(found.unwrap_or_default())
 }
 
-/// The breaker of each command that a plugin has a schedule for; none while the plugin is not loaded.
+/// The breaker of each command that a plugin has a schedule for, or had when it was last loaded.
 ///
 /// # Errors
 /// When the database cannot be read.
@@ -167,7 +167,7 @@ fn commands(connection: &Connection, sql: &str, plugin: &str) -> Result<Vec<Comm
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// How many breakers of schedules that would run are open or half open.
+/// How many plugins have a breaker that is open or half open, of a schedule that would run.
 ///
 /// # Errors
 /// When the database cannot be read.

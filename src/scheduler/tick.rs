@@ -49,6 +49,11 @@ impl Plans {
     pub fn plan(&self, plugin: &str, schedule: &str) -> Option<&Plan> {
         self.schedules.get(plugin)?.get(schedule)
     }
+
+    /// When the breakers of a plugin open; it is the same for all of its schedules.
+    fn circuit_breaker(&self, plugin: &str) -> Option<CircuitBreaker> {
+        self.schedules.get(plugin)?.values().next().map(|plan| plan.circuit_breaker)
+    }
 }
 
 /// What a tick did.
@@ -254,8 +259,9 @@ pub fn settled<Z: TimeZone>(
     if let (Some(plan), Some(row)) = (newest.plan(&job.plugin, schedule), store::one(tx, &job.plugin, schedule)?) {
         reanchor(tx, row, plan, zone, now, rng)?;
     }
-    let Some(plan) = plans.plan(&job.plugin, schedule) else { return Ok(None) };
-    breaker::settled(tx, job, verdict, plan.circuit_breaker, now)
+    // Also of a job whose schedule is gone by now: it may be the probe.
+    let Some(settings) = plans.circuit_breaker(&job.plugin) else { return Ok(None) };
+    breaker::settled(tx, job, verdict, settings, now)
 }
 
 fn reanchor<Z: TimeZone>(

@@ -31,7 +31,7 @@ const INSERT: &str = "INSERT INTO plugin_facts (plugin_name, fact_type, job_id, 
      VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
 const NEWEST: &str = "SELECT seq, plugin_name, fact_type, job_id, command, fact_json, created_at FROM plugin_facts \
      WHERE plugin_name = ?1 ORDER BY seq DESC LIMIT ?2";
-/// Not the newest of its type, which is where the plugin's state comes from.
+/// Not the newest of its type, which is where the plugin's state began.
 const EXPIRED: &str = "SELECT seq FROM plugin_facts AS old WHERE created_at < ?1 AND EXISTS \
      (SELECT 1 FROM plugin_facts AS newer WHERE newer.plugin_name = old.plugin_name \
      AND newer.fact_type = old.fact_type AND newer.seq > old.seq) ORDER BY created_at LIMIT ?2";

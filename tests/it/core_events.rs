@@ -141,7 +141,7 @@ fn a_breaker_that_is_open_is_reset_by_hand_while_the_daemon_runs_and_without_it(
     let polls = || site.count("SELECT count(*) FROM job_queue");
     assert_eq!(polls(), 1);
 
-    site.cli(["reset", "work"]).expect_code(0).expect_stdout("was open since");
+    site.cli(["reset", "work"]).expect_code(0).expect_stdout("was open for `poll` since");
     site.cli(["reset", "work"]).expect_code(0).expect_stdout("was closed already");
     site.cli(["reset", "wrok"]).expect_code(2).expect_stderr("configured are: work");
     let daemon = site.start();

@@ -58,6 +58,28 @@ fn a_request_has_payload_and_context_and_the_result_is_shown_wherever_attempts_a
 }
 
 #[test]
+fn a_job_whose_command_is_gone_is_dead_when_its_turn_comes() {
+    let plugin = || Plugin::python("tell", TELL).protocol_2();
+    let mut site = Site::with(plugin().commands("poll, sync"));
+    let daemon = site.start();
+    site.cli(["pause", "tell"]).expect_code(0);
+    let id = site.detach(["tell", "--command", "sync", "--payload", r#"{"keep": 1}"#]);
+    site.plugin(plugin().commands("poll"));
+    site.cli(["reload"]).expect_code(0);
+    site.cli(["resume", "tell"]).expect_code(0);
+    let job = site.wait_job(&id, "dead");
+    assert_eq!(job["last_error"], "its manifest does not declare `sync` any more");
+    assert_eq!(site.count("SELECT count(*) FROM plugin_state"), 0, "it has not run");
+    site.cli(["queue", "retry", &id]).expect_code(2).expect_stderr("has no command `sync`");
+    site.plugin(plugin().commands("poll, sync"));
+    site.cli(["reload"]).expect_code(0);
+    site.cli(["queue", "retry", &id]).expect_code(0);
+    site.wait_rows("SELECT 1 FROM plugin_state");
+    assert_eq!(site.state("tell")["request"]["payload"], json!({"keep": 1}));
+    daemon.stop();
+}
+
+#[test]
 fn a_success_without_a_result_is_a_protocol_error_and_nothing_of_it_counts() {
     let mut site = Site::new();
     for (name, answer, reason) in ANSWERS {

@@ -82,7 +82,7 @@ fn each_command_has_a_breaker_and_reset_closes_all() {
     let status = site.cli(["status", "--json"]).expect_code(0).json();
     let breaker = &status["plugins"][0]["breaker"];
     assert_eq!((&breaker["state"], &breaker["command"]), (&json!("open"), &json!("handle")));
-    site.cli(["reset", "work"]).expect_code(0).expect_stdout("was open since");
+    site.cli(["reset", "work"]).expect_code(0).expect_stdout("was open for `handle` since");
     site.wait_rows("SELECT 1 WHERE (SELECT count(*) FROM job_queue WHERE status = 'dead') >= 3");
     daemon.stop();
 }

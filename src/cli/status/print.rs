@@ -146,11 +146,15 @@ pub(in crate::cli) fn state(plugin: &PluginStatus) -> &'static str {
 
 /// Its circuit breaker, in a few words.
 pub(in crate::cli) fn breaker(plugin: &PluginStatus, now: Timestamp) -> String {
-    match (plugin.breaker.state, plugin.breaker.opened_at) {
-        (BreakerState::Closed, _) if plugin.published.schedule_every_ms.is_none() => dash(),
-        (BreakerState::Closed, _) | (_, None) => "closed".to_owned(),
+    let text = match (plugin.breaker.state, plugin.breaker.opened_at) {
+        (BreakerState::Closed, _) if plugin.published.schedule_every_ms.is_none() => return dash(),
+        (BreakerState::Closed, _) | (_, None) => return "closed".to_owned(),
         (BreakerState::Open, Some(since)) => format!("open for {}", age(since, now)),
         (BreakerState::HalfOpen, Some(_)) => "half open".to_owned(),
+    };
+    match plugin.breaker.command.as_deref() {
+        None | Some("poll") => text,
+        Some(command) => format!("{text} ({command})"),
     }
 }
 

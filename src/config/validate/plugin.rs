@@ -52,7 +52,7 @@ fn check_aliases<'a>(reader: &mut Reader<'a>, plugins: &Section<'a>, read: &BTre
 fn wrong_name(name: &str) -> Option<String> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     if RESERVED_NAMES.contains(&name) {
-        Some("is reserved: it is a source of events and cannot be the name of a plugin".into())
+        Some("is reserved for a source of events and cannot be the name of a plugin".into())
     } else if name.len() > LONGEST_NAME
         || !name.starts_with(|c: char| c.is_ascii_alphanumeric())
         || !name.chars().all(allowed)
@@ -321,7 +321,7 @@ mod tests {
         }
         for name in RESERVED_NAMES {
             let expected = format!(
-                "c.yaml:1:11: plugins.{name}: `{name}` is reserved: it is a source of events and cannot be the name of a plugin"
+                "c.yaml:1:11: plugins.{name}: `{name}` is reserved for a source of events and cannot be the name of a plugin"
             );
             assert_eq!(problems(&format!("plugins: {{{name}: }}")), expected);
         }

@@ -1,5 +1,6 @@
 //! Parts of a manifest that may hold anything: they are shown and mean nothing here.
 
+use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value as Json;
 use serde_yaml::Value as Yaml;
@@ -8,9 +9,30 @@ use serde_yaml::Value as Yaml;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Free(pub(super) Json);
 
+/// Levels of lists and maps.
+const DEEPEST: usize = 64;
+
+/// Bytes as JSON, once aliases are followed.
+const LONGEST: usize = 65_536;
+
 impl<'de> Deserialize<'de> for Free {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(Self(json(Yaml::deserialize(deserializer)?)))
+        let json = json(Yaml::deserialize(deserializer)?);
+        if depth(&json) > DEEPEST {
+            return Err(D::Error::custom(format_args!("a value may be nested {DEEPEST} deep")));
+        }
+        if json.to_string().len() > LONGEST {
+            return Err(D::Error::custom(format_args!("a value may have {LONGEST} bytes as JSON, aliases followed")));
+        }
+        Ok(Self(json))
+    }
+}
+
+fn depth(value: &Json) -> usize {
+    match value {
+        Json::Array(elements) => 1 + elements.iter().map(depth).max().unwrap_or(0),
+        Json::Object(entries) => 1 + entries.values().map(depth).max().unwrap_or(0),
+        _ => 0,
     }
 }
 
@@ -53,5 +75,16 @@ mod tests {
             assert_eq!(value.to_string(), json, "{yaml}");
         }
         assert!(serde_yaml::from_str::<Free>("{a: 1, a: 2}").is_err(), "which of them?");
+    }
+
+    #[test]
+    fn it_is_bounded() {
+        let nested = |levels| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+        assert!(serde_yaml::from_str::<Free>(&nested(DEEPEST)).is_ok());
+        let error = serde_yaml::from_str::<Free>(&nested(DEEPEST + 1)).unwrap_err().to_string();
+        assert!(error.contains("may be nested 64 deep"), "{error}");
+        assert!(serde_yaml::from_str::<Free>(&"x".repeat(LONGEST - 2)).is_ok());
+        let error = serde_yaml::from_str::<Free>(&"x".repeat(LONGEST - 1)).unwrap_err().to_string();
+        assert!(error.contains("may have 65536 bytes"), "{error}");
     }
 }

@@ -137,7 +137,7 @@ CREATE TABLE plugin_state (
   updated_at         TEXT NOT NULL
 ) STRICT;
 
--- Snapshots that a plugin states as facts; the newest is its state.
+-- Snapshots that a plugin states as facts: each was its whole state when it was stated.
 CREATE TABLE plugin_facts (
   seq                INTEGER PRIMARY KEY,   -- their order
   plugin_name        TEXT NOT NULL,
