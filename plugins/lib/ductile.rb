@@ -24,6 +24,8 @@ module Ductile
   EX_CONFIG = 78
   # Of a request that was made by hand, without a deadline.
   DEFAULT_SECONDS = 60.0
+  # Of objects and lists in each other.
+  MAX_NESTING = 1000
 
   # The job did not succeed, and why. With `retry: false` it is not tried again.
   class Failure < StandardError
@@ -62,7 +64,11 @@ module Ductile
       @command = fields["command"]
       @config = hash(fields, "config")
       @state = hash(fields, "state")
-      @event = fields["event"] && hash(fields, "event")
+      if @command == "handle"
+        raise Failure.new("the request has no event, which `handle` needs", retry: false) unless fields.key?("event")
+
+        @event = hash(fields, "event")
+      end
       @payload = fields.fetch("payload") { (@event || {}).fetch("payload", {}) }
       @deadline_at = fields["deadline_at"]
     end
@@ -77,8 +83,7 @@ module Ductile
     private
 
     def hash(fields, name)
-      value = fields[name]
-      return {} if value.nil?
+      value = fields.fetch(name, {})
       return value if value.is_a?(Hash)
 
       raise Failure.new("`#{name}` in the request must be an object", retry: false)
@@ -135,7 +140,7 @@ module Ductile
     def respond(text)
       @logs.clear
       @secrets.clear
-      [JSON.generate(with_logs(carried_out(parsed(text)))), 0]
+      [JSON.generate(with_logs(carried_out(parsed(text))), max_nesting: MAX_NESTING), 0]
     rescue Failure => e
       [failed(e.message, e.retry), e.is_a?(Misconfigured) ? EX_CONFIG : 0]
     rescue StandardError, ScriptError, SystemExit, SystemStackError => e
@@ -158,7 +163,7 @@ module Ductile
     private
 
     def parsed(text)
-      fields = JSON.parse(text.dup.force_encoding(Encoding::UTF_8))
+      fields = JSON.parse(text.dup.force_encoding(Encoding::UTF_8), max_nesting: MAX_NESTING)
       unless fields.is_a?(Hash) && fields["command"].is_a?(String)
         raise Failure.new("the request on stdin must be a JSON object with a command", retry: false)
       end
