@@ -86,7 +86,7 @@ class Lib:
             self.assertEqual(response["state_updates"]["count"], int(number))
 
     def test_events(self):
-        for text in TEXTS[1:]:
+        for text in ("-n", "".join(TEXTS)):
             with self.subTest(text=text):
                 event = {"type": text, "payload": {"text": text, "list": [0, {"x": text}]}}
                 response, _ = self.asked(command="handle", event=event)

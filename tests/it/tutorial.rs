@@ -1,0 +1,1 @@
+//! `plugins/README.md` is followed to the letter.
