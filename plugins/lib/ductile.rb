@@ -169,9 +169,11 @@ module Ductile
       end
 
       Request.new(fields)
-    rescue JSON::ParserError => e
-      # ductile sends valid JSON; but Ruby has a limit for nesting.
+    rescue JSON::NestingError => e
       raise Failure.new("the request cannot be read: #{e.message}", retry: false)
+    rescue JSON::ParserError
+      # Its message would show the request, with the configuration's secrets.
+      raise Failure.new("the request cannot be read: it is not JSON", retry: false)
     end
 
     def carried_out(request)

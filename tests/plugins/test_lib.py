@@ -152,6 +152,11 @@ class InProgram(Lib):
         # It is a word of the source, too, which Python's traceback shows.
         self.assertNotIn("s3cret", stderr)
 
+    def test_an_unreadable_request_is_not_shown(self):
+        done = self.spawn('{"command": "poll", "config": {"token": "s3cret"}, oops')
+        self.assertEqual(done.returncode, 0)
+        self.assertNotIn(b"s3cret", done.stdout + done.stderr)
+
     def test_what_is_no_json(self):
         for text in ("[", "[]", "7", '{"command": "poll", "config": []}', '{"command": "handle"}', "[" * 100_000):
             done = self.spawn(text)
