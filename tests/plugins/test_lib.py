@@ -250,10 +250,16 @@ class Shell(Lib):
         self.assertEqual(response["result"], "late")
 
 
+def same(command):
+    """One program may have several names."""
+    program, *arguments = command.split()
+    return os.path.realpath(shutil.which(program)), *arguments
+
+
 # Each shell with the system's awk, and each awk with the system's shell.
 COMBINATIONS = [(shell, "awk") for shell in every("sh", "dash", "bash", "busybox sh", "ksh", "yash")]
 COMBINATIONS += [("sh", awk) for awk in every("mawk", "gawk", "busybox", "original-awk", "goawk")]
-for _shell, _awk in COMBINATIONS:
+for _shell, _awk in {(same(shell), same(awk)): (shell, awk) for shell, awk in COMBINATIONS}.values():
     _name = "_".join(f"Shell {_shell} {_awk}".replace("-", " ").split())
     globals()[_name] = type(_name, (Shell, unittest.TestCase), {"interpreter": _shell, "awk": _awk})
 
