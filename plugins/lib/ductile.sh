@@ -28,7 +28,7 @@
 #
 # The last five answer and exit. A script that ends without them has failed, and that is answered for it; if it sets a trap
 # for EXIT of its own, ductile sees only the exit code. What is printed goes to stderr. All of them may be called in a loop at
-# the end of a pipe. File descriptors 3, 4 and 5 are in use.
+# the end of a pipe. File descriptors 3, 4 and 5 are in use, and TMPDIR (or /tmp) must be writable.
 #
 # Keys are looked up as they are written, so one with a dot or an escape in it cannot be; $(...) takes line feeds from
 # the end of a text; NUL and half surrogate pairs become U+FFFD. Numbers are never converted, so they stay exact.
