@@ -1,12 +1,17 @@
 """Reading of a webhook's body: what is not there, or of an odd type, never gets any further."""
 
+import ductile
+
 MAX_LINE = 200
 MAX_FIELD = 2000
 KINDS = {str: "text", int: "a whole number", bool: "true or false", dict: "an object", list: "a list"}
 
 
-class BadEvent(Exception):
-    """The event will not become readable by itself: answered with `retry: false`."""
+class BadEvent(ductile.Failure):
+    """The event will not become readable by itself."""
+
+    def __init__(self, message):
+        super().__init__(message, retry=False)
 
 
 def find(value, path, kind):

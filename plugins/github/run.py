@@ -21,12 +21,14 @@ with `"retry": false`: neither gets better by itself.
 
 import fnmatch
 import hashlib
-import json
+import os
 import sys
 
-# The module beside this file needs no folder of compiled ones in there.
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+# The modules in here and in there need no folders of compiled ones beside them.
 sys.dont_write_bytecode = True
 
+import ductile
 from fields import BadEvent, clean, cut, find, first_line, need
 
 PULL_REQUEST_ACTIONS = frozenset(
@@ -49,62 +51,44 @@ MAX_BODY = 500
 MAX_KEY = 500
 
 
-class BadConfig(Exception):
-    """Only a change of the configuration can help: answered with `retry: false`."""
+class BadConfig(ductile.Failure):
+    """Only a change of the configuration can help."""
+
+    def __init__(self, message):
+        super().__init__(message, retry=False)
 
 
 class Ignored(Exception):
     """Nothing to report. The message is logged."""
 
 
-def main():
-    response = respond(sys.stdin.buffer.read())
-    # ASCII output is valid JSON in every locale; one write, at the very end.
-    sys.stdout.write(json.dumps(response) + "\n")
-
-
-def respond(text):
-    commands = {"handle": handle, "health": health}
-    try:
-        request = parsed(text)
-        command = commands.get(request["command"])
-        if command is None:
-            raise BadConfig(f"unknown command {request['command']!r}")
-        return {"status": "ok", **command(request)}
-    except (BadConfig, BadEvent) as error:
-        return {"status": "error", "error": str(error), "retry": False}
-
-
-def parsed(text):
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        # ductile sends valid JSON; but Python has limits for the digits of a number, and for nesting.
-        raise BadEvent(f"the request cannot be read: {error}") from None
-
-
+@ductile.command("health")
 def health(request):
     """Say whether the configuration is right; there is nothing else to look at."""
-    settings(request)
-    return {}
+    settings(request.config)
+    return ductile.ok()
 
 
+@ductile.command("handle")
 def handle(request):
     """Emit the event that the webhook stands for, or say in the log why there is none."""
-    allowed = settings(request)
-    source_type = request["event"]["type"]
+    allowed = settings(request.config)
+    source_type = request.event["type"]
     if source_type == "webhook":
         raise BadEvent("the event does not name GitHub's event: set `event_header: X-GitHub-Event` at the endpoint")
     convert = CONVERTERS.get(source_type)
     if convert is None:
-        return {"logs": [log(f"{clean(source_type)}: not a type that is reported")]}
+        ductile.log("info", f"{clean(source_type)}: not a type that is reported")
+        return ductile.ok()
     try:
-        event = emitted(convert, checked_body(request["event"].get("payload")), allowed)
+        event = emitted(convert, checked_body(request.payload), allowed)
     except Ignored as reason:
-        return {"logs": [log(f"{source_type}: {reason}")]}
+        ductile.log("info", f"{source_type}: {reason}")
+        return ductile.ok()
     except BadEvent as error:
         raise BadEvent(f"{source_type}: {error}") from None
-    return {"events": [event], "logs": [log(f"{event['type']}: {event['payload']['title']}")]}
+    ductile.log("info", f"{event['type']}: {event['payload']['title']}")
+    return ductile.ok(events=[event])
 
 
 def emitted(convert, body, allowed):
@@ -318,9 +302,8 @@ def checked_body(payload):
     return payload
 
 
-def settings(request):
+def settings(config):
     """The configuration, checked: `{key: list of patterns, or None for all}`."""
-    config = request["config"]
     for key in config:
         if key not in ("repositories", "branches"):
             raise BadConfig(f"config.{clean(key)} is not known; there are repositories and branches")
@@ -363,9 +346,5 @@ def joined_key(facts):
     return key
 
 
-def log(message):
-    return {"level": "info", "message": message}
-
-
 if __name__ == "__main__":
-    main()
+    ductile.main()

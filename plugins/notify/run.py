@@ -33,19 +33,20 @@ answered with `"retry": false`. 1: a fault of this program; retried.
 """
 
 import contextlib
-import json
+import os
 import re
 import signal
 import sys
-import traceback
 
-# The modules beside this file need no folder of compiled ones in there.
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+# The modules in here and in there need no folders of compiled ones beside them.
 sys.dont_write_bytecode = True
 
+import ductile
 import mail
 import web
 from message import describe, with_url
-from settings import BadConfig, Failed, Refused, checked
+from settings import Failed, Refused, checked
 
 # ductile ends `health` after 10 s.
 HEALTH_TIMEOUT = 8
@@ -60,85 +61,55 @@ TRANSPORTS = {
 }
 
 
-def main():
-    hide = str
-    code = 0
-    try:
-        request = parsed(sys.stdin.buffer.read())
-        hide = hider(request["config"])
-        commands = {"handle": handle, "health": health}
-        command = commands.get(request["command"])
-        if command is None:
-            raise BadConfig(f"unknown command {request['command']!r}")
-        response = {"status": "ok", "logs": [log(level, hide(text)) for level, text in command(request)]}
-    except (BadConfig, Refused, RecursionError) as error:
-        response = {"status": "error", "error": hide(error), "retry": False}
-    except Failed as error:
-        response = {"status": "error", "error": hide(error)}
-    except Exception as error:
-        # Left alone, its text would go to stderr, and a secret could be in it.
-        sys.stderr.write(hide(traceback.format_exc()))
-        response, code = {"status": "error", "error": hide(f"unexpected: {error!r}")}, 1
-    # ASCII output is valid JSON in every locale; one write, at the very end.
-    sys.stdout.write(json.dumps(response) + "\n")
-    sys.exit(code)
-
-
-def parsed(text):
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        # ductile sends valid JSON; but Python has a limit for the digits of a number.
-        raise Refused(f"the request cannot be read: {error}") from None
-
-
-def hider(config):
-    """A function that makes text of something, without the configuration's secrets."""
-    url = config.get("url")
+def hide_secrets(config):
+    """Also from the text of an exception that nobody expected."""
     secrets = [config.get("token"), config.get("password"), config.get("topic")]
+    url = config.get("url")
     if isinstance(url, str):
         # A webhook's secret is its path; servers and libraries repeat it whole or in parts.
         path = url.partition("//")[2].partition("/")[2]
         secrets += [path, *(part for part in re.split(r"[/?&=#]", path) if len(part) >= 8)]
-    # Shorter ones are words that the text needs.
-    secrets = sorted({secret for secret in secrets if isinstance(secret, str) and len(secret) >= 4}, key=len)
-
-    def hide(value):
-        text = str(value)
-        for secret in reversed(secrets):
-            text = text.replace(secret, "***")
-        return text
-
-    return hide
+    ductile.hide(*secrets)
 
 
+@ductile.command("handle")
 def handle(request):
     """Send the message.
 
     A job may run more than once, and only mail has an identity to tell a repetition by: its Message-ID
     comes from the event's id. By the other transports a message may come twice.
     """
-    settings = checked(request["config"])
-    message = describe(request["event"])
+    hide_secrets(request.config)
+    settings = checked(request.config)
+    try:
+        message = describe(request.event)
+    except RecursionError:
+        raise Refused("the payload is nested too deeply") from None
     if settings["via"] == "log":
         said = ": ".join(filter(None, (message["title"], message["text"])))
-        return [("info", with_url(said, message["url"], LOG_LENGTH))]
+        ductile.log("info", with_url(said, message["url"], LOG_LENGTH))
+        return ductile.ok()
     with time_limit(settings["timeout"]):
         send, _ = TRANSPORTS[settings["via"]]
         warnings = send(settings, message)
-    return [("info", f"sent by {settings['via']}"), *(("warn", text) for text in warnings)]
+    ductile.log("info", f"sent by {settings['via']}")
+    for warning in warnings:
+        ductile.log("warn", warning)
+    return ductile.ok()
 
 
+@ductile.command("health")
 def health(request):
     """Say whether the configuration is right and the server answers. Sends nothing."""
-    settings = checked(request["config"])
+    hide_secrets(request.config)
+    settings = checked(request.config)
     if settings["via"] == "log":
-        return []
+        return ductile.ok()
     settings["timeout"] = min(settings["timeout"], HEALTH_TIMEOUT)
     with time_limit(settings["timeout"]):
         _, look = TRANSPORTS[settings["via"]]
         look(settings)
-    return []
+    return ductile.ok()
 
 
 @contextlib.contextmanager
@@ -156,10 +127,5 @@ def time_limit(seconds):
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def log(level, message):
-    """One entry of the response's `logs`; level is debug, info, warn or error."""
-    return {"level": level, "message": message}
-
-
 if __name__ == "__main__":
-    main()
+    ductile.main()

@@ -9,6 +9,8 @@ import re
 import ssl
 import urllib.parse
 
+import ductile
+
 KEYS = {
     "log": (),
     "ntfy": ("url", "topic", "token", "priority", "tags"),
@@ -21,16 +23,22 @@ PRIORITIES = {"min": 1, "low": 2, "default": 3, "high": 4, "max": 5, "urgent": 5
 PORTS = {"starttls": 587, "implicit": 465, "none": 25}
 
 
-class BadConfig(Exception):
-    """Only a change of the configuration can help: answered with `retry: false`."""
+class BadConfig(ductile.Failure):
+    """Only a change of the configuration can help."""
+
+    def __init__(self, message):
+        super().__init__(message, retry=False)
 
 
-class Refused(Exception):
-    """The server will not take this message, now or later: answered with `retry: false`."""
+class Refused(ductile.Failure):
+    """The server will not take this message, now or later."""
+
+    def __init__(self, message):
+        super().__init__(message, retry=False)
 
 
-class Failed(Exception):
-    """It did not work this time: answered with an error that is retried, with growing delays."""
+class Failed(ductile.Failure):
+    """It did not work this time. Tried again, with growing delays."""
 
 
 def checked(config):

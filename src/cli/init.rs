@@ -11,7 +11,7 @@ use super::output;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Makes config.yaml, README.md and the plugins echo and example. Nothing is overwritten: if one of
+Makes config.yaml, README.md, the plugins echo and example, and helpers for plugins. Nothing is overwritten: if one of
 these names, or data, is there already, nothing is made.
 
 Examples:
@@ -25,13 +25,16 @@ pub(super) struct Args {
 /// A file to be made: its place in the folder, its text, and whether it is a program.
 type Made = (&'static str, &'static str, bool);
 
-const FILES: [Made; 6] = [
+const FILES: [Made; 9] = [
     ("config.yaml", include_str!("init/config.yaml"), false),
     ("README.md", include_str!("init/README.md"), false),
     ("plugins/echo/manifest.yaml", include_str!("../../plugins/echo/manifest.yaml"), false),
     ("plugins/echo/run.sh", include_str!("../../plugins/echo/run.sh"), true),
     ("plugins/example/manifest.yaml", include_str!("../../plugins/example/manifest.yaml"), false),
     ("plugins/example/run.py", include_str!("../../plugins/example/run.py"), true),
+    ("plugins/lib/ductile.py", include_str!("../../plugins/lib/ductile.py"), false),
+    ("plugins/lib/ductile.rb", include_str!("../../plugins/lib/ductile.rb"), false),
+    ("plugins/lib/ductile.sh", include_str!("../../plugins/lib/ductile.sh"), false),
 ];
 
 /// What must not be there: with an old database, another gateway would go on.

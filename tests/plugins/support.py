@@ -42,13 +42,15 @@ def spawn(plugin, stdin, program=(sys.executable, "-S", "run.py")):
 def loaded(plugin, name):
     """A module of a plugin, in this process: thousands of processes would take minutes."""
     folder = ROOT / "plugins" / plugin
-    sys.path.insert(0, str(folder))
+    path = [str(folder), str(ROOT / "plugins/lib")]
+    sys.path[:0] = path
     try:
         spec = importlib.util.spec_from_file_location(f"{plugin}_{name}", folder / f"{name}.py")
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
     finally:
-        sys.path.remove(str(folder))
+        for entry in path:
+            sys.path.remove(entry)
     return module
 
 

@@ -310,10 +310,11 @@ class Protocol(NotifyTest):
 
     def test_unforeseen_fault_shows_no_secret(self):
         config = {"via": "slack", "url": f"http://127.0.0.1/{SECRET}"}
-        done = spawn("notify", json.dumps(request("handle", config)))
+        done = spawn("notify", json.dumps(request("handle", config, {})))
         self.assertEqual(done.returncode, 1)
         self.assertIn(b"KeyError", done.stderr)
-        self.assertEqual(json.loads(done.stdout)["status"], "error")
+        self.assertEqual(json.loads(done.stdout)["error"], "KeyError: 'type'")
+        self.assertNotIn(SECRET.encode(), done.stdout + done.stderr)
 
 
 if __name__ == "__main__":

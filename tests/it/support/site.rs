@@ -73,18 +73,26 @@ impl Site {
         plugin.write(&self.path(root));
     }
 
-    /// Copies one of the repository's plugins, with the lines of its `plugins.<name>`.
+    /// Copies one of the repository's plugins, and the helpers, with the lines of its `plugins.<name>`.
     pub(crate) fn bundled(&mut self, name: &str, settings: &[&str]) -> &mut Self {
-        let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("plugins").join(name);
         let plugin = settings.iter().fold(Plugin::sh(name, ""), |plugin, line| plugin.set(line));
+        self.copy(name);
+        self.copy("lib");
+        self.plugins.insert(name.to_owned(), plugin);
+        self
+    }
+
+    /// Copies a folder of the repository's plugins.
+    pub(crate) fn copy(&self, name: &str) {
+        let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("plugins").join(name);
         let to = self.path("plugins").join(name);
         fs::create_dir_all(&to).unwrap();
         for entry in fs::read_dir(from).unwrap() {
             let path = entry.unwrap().path();
-            fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
+            if path.is_file() {
+                fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
+            }
         }
-        self.plugins.insert(name.to_owned(), plugin);
-        self
     }
 
     /// Takes a plugin out of the configuration; its files stay.
