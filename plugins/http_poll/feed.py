@@ -113,7 +113,8 @@ def _item(fields):
     if fields["id"]:
         key, fields["id"] = fields["id"], fields["id"][:MAX_LINE]
         return Item(key, json.dumps(fields), content)
-    return Item(content, json.dumps(fields), content)
+    # Common enough to be no warning, so it is not said.
+    return Item(f"content:{content}", json.dumps(fields), content)
 
 
 def _name(element):

@@ -20,7 +20,8 @@ class Item:
         self.id = id_text
         self.text = text
         self.size = len(text.encode("utf-8", "replace"))
-        self.key = _hash(id_text, KEY_BYTES)
+        # A content is never taken for an id.
+        self.key = _hash(f"{'content' if without_id else 'id'}:{id_text}", KEY_BYTES)
         self.mark = _hash(content, MARK_BYTES)
         self.without_id = without_id
 
