@@ -67,8 +67,10 @@ class Request:
         self.command = fields["command"]
         self.config = _object(fields, "config")
         self.state = _object(fields, "state")
-        self.event = fields.get("event")
-        if self.event is not None:
+        self.event = None
+        if self.command == "handle":
+            if "event" not in fields:
+                raise Failure("the request has no event, which `handle` needs", retry=False)
             self.event = _object(fields, "event")
         given = (self.event or {}).get("payload", {})
         self.payload = fields.get("payload", given)
@@ -210,9 +212,7 @@ def _hidden(value):
 
 
 def _object(fields, name):
-    value = fields.get(name)
-    if value is None:
-        return {}
+    value = fields.get(name, {})
     if not isinstance(value, dict):
         raise Failure(f"`{name}` in the request must be an object", retry=False)
     return value
