@@ -34,9 +34,9 @@ class Answer:
 def fetch(method, url, headers, data=None, timeout=30.0, max_body=None, ca_file=None):
     """Sends the request and gives the answer, whatever its status. `timeout` is for all of it, in seconds.
 
-    The body is read up to `max_body` bytes, or not at all if that is None. Redirects are followed when there is a body to
-    read, without the given headers if they lead to another server, never from https to http, and are an answer like others otherwise. Raises
-    `Failure`, which is retried, if there is no answer, or it is cut short or too large.
+    The body is read up to `max_body` bytes, or not at all if that is None. Redirects are followed only if there is a body to
+    read: without the given headers if they lead to another server, and never from https to http. Otherwise they are answers
+    like others. Raises `Failure` if there is no answer, or it is cut short (retried), or too large (not retried).
     """
     host = urllib.parse.urlsplit(url).netloc
     handlers = [_Redirects(headers, follow=max_body is not None)]
