@@ -141,3 +141,16 @@ fn each_of_the_broken_configurations_is_told_as_it_says() {
         assert_eq!(told, expected, "{name}");
     }
 }
+
+#[test]
+fn the_example_of_each_connector_is_valid() {
+    let site = Site::new();
+    let folders = std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("plugins")).unwrap();
+    let examples: Vec<_> =
+        folders.map(|entry| entry.unwrap().path().join("example.yaml")).filter(|file| file.exists()).collect();
+    assert!(examples.len() >= 5, "{examples:?}");
+    for file in examples {
+        let checked = site.cli(["check".as_ref(), "--config".as_ref(), file.as_os_str()]).expect_code(0);
+        assert_eq!(checked.stderr, "", "{}", file.display());
+    }
+}
