@@ -25,9 +25,11 @@ use crate::command::Command;
 
 pub use load::{Loaded, Minimal, find, load, load_minimal};
 pub use path::{At, ConfigPath};
+pub(crate) use problem::hint;
 pub use problem::{ConfigError, Problem};
 pub use source::Source;
 pub use units::{UnitError, duration};
+pub(crate) use validate::wrong_plugin_name;
 pub use variables::Variables;
 
 /// The reserved source of the gateway's own events; `from` in a route, never a plugin.

@@ -15,7 +15,7 @@ use crate::plugin::text;
 mod tests;
 
 /// The most events a response may carry.
-const MAX_EVENTS: usize = 1_000;
+pub const MAX_EVENTS: usize = 1_000;
 
 const DEFAULT_ERROR: &str = "the plugin reported an error and gave no message";
 
