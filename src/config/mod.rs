@@ -10,6 +10,8 @@ mod load;
 mod path;
 mod problem;
 mod raw;
+#[cfg(test)]
+mod schema;
 mod source;
 mod units;
 mod validate;

@@ -10,6 +10,8 @@ mod event;
 mod log;
 mod request;
 mod response;
+#[cfg(test)]
+mod schema;
 mod shape;
 mod unknown;
 

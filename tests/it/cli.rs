@@ -19,6 +19,7 @@ const COMMANDS: &[&str] = &[
     "queue",
     "logs",
     "plugins",
+    "plugin",
     "init",
     "backup",
     "completions",
