@@ -404,7 +404,8 @@ mod tests {
         let schema = schema();
         for (line, name) in told.lines().zip(["LogLevel", "LogFormat"]) {
             let (_, words) = line.split_once("the choices are ").unwrap();
-            let words: Vec<_> = words.split(['`', ',', ' ']).filter(|word| !word.is_empty() && *word != "and").collect();
+            let words: Vec<_> =
+                words.split(['`', ',', ' ']).filter(|word| !word.is_empty() && *word != "and").collect();
             assert_eq!(schema["$defs"][name]["anyOf"][0]["enum"], serde_json::json!(words), "{name}");
         }
     }

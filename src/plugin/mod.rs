@@ -39,9 +39,7 @@ pub use loaded::{LoadError, Plugin};
 pub use manifest::{Access, ConfigKeys, Declared, FactOutput, FactSource, FactView, FactWhen, Manifest};
 pub use outcome::Outcome;
 pub use process::Cancel;
-pub use protocol::{
-    Effects, Envelope, Event, MAX_EVENTS, Protocol, ProtocolError, Response, Status, unknown_fields,
-};
+pub use protocol::{Effects, Envelope, Event, MAX_EVENTS, Protocol, ProtocolError, Response, Status, unknown_fields};
 pub use registry::{Entry, Registry};
 pub use trial::{Leftover, STDERR_LIMIT, STDOUT_LIMIT, Trial, load_folder, try_out};
 pub use trust::TrustError;

@@ -230,9 +230,7 @@ fn outputs(notes: &mut Notes, trial: &Trial) {
     notes.limited("output", stdout > most / 2 || stderr > most_of_stderr / 2, sizes);
     let attempt = &trial.attempt;
     let cut = |text: &Option<String>| text.as_ref().is_some_and(|text| text.len() as u64 > KEPT);
-    for (what, is_cut) in
-        [("result", cut(&attempt.result)), ("logs", cut(&attempt.logs)), ("stderr", stderr > KEPT)]
-    {
+    for (what, is_cut) in [("result", cut(&attempt.result)), ("logs", cut(&attempt.logs)), ("stderr", stderr > KEPT)] {
         if is_cut {
             notes.note("output", Level::Warning, format!("of `{what}` only {} are kept", output::size(KEPT)));
         }
@@ -251,12 +249,15 @@ fn leftovers(notes: &mut Notes, leftovers: &[Leftover]) {
     };
     let (grouped, escaped) = (names(true), names(false));
     if !grouped.is_empty() {
-        let text = format!("still running when it had ended, and killed, as everything in its process group is: {grouped}");
+        let text =
+            format!("still running when it had ended, and killed, as everything in its process group is: {grouped}");
         notes.note("processes", Level::Failed, text);
     }
     if !escaped.is_empty() {
-        let text = format!("still running outside of its process group, where a daemon does not end them: {escaped}");
-        notes.note("processes", Level::Failed, text);
+        let text = format!(
+            "still running outside of its process group, where a daemon lets them be until it starts anew: {escaped}"
+        );
+        notes.note("processes", Level::Warning, text);
     }
     if leftovers.is_empty() {
         notes.note("processes", Level::Ok, "none left");

@@ -63,12 +63,11 @@ pub(super) fn payload(args: &Args) -> Result<Option<Box<RawValue>>, CliError> {
     args.payload.as_deref().map(|text| json("--payload", text, Shape::Any)).transpose()
 }
 
+/// A command, and the payload of its job.
+pub(super) type Asked = (Command, Option<Box<RawValue>>);
+
 /// The commands to run, each with its job's payload.
-pub(super) fn calls(
-    args: &Args,
-    plugin: &Plugin,
-    payload: Option<&RawValue>,
-) -> Result<Vec<(Command, Option<Box<RawValue>>)>, CliError> {
+pub(super) fn calls(args: &Args, plugin: &Plugin, payload: Option<&RawValue>) -> Result<Vec<Asked>, CliError> {
     let manifest = &plugin.manifest;
     let declared: Vec<_> = manifest.commands.iter().map(|declared| declared.command.as_str()).collect();
     let target = args.command.clone().unwrap_or(Command::Handle);

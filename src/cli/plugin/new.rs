@@ -65,9 +65,8 @@ pub(super) fn new(args: &Args) -> Result<ExitCode, CliError> {
         return Err(CliError::Failed(format!("there is already `{}`; nothing was made", folder.display())));
     }
     let (entrypoint, program, needs) = lang.program();
-    let fill = |text: &str| {
-        text.replace("__NAME__", name).replace("__ENTRYPOINT__", entrypoint).replace("__NEEDS__", needs)
-    };
+    let fill =
+        |text: &str| text.replace("__NAME__", name).replace("__ENTRYPOINT__", entrypoint).replace("__NEEDS__", needs);
     let mut manifest = fill(include_str!("templates/manifest.yaml"));
     if dir.join("..").join(SCHEMA.trim_start_matches("../")).is_file() {
         manifest.insert_str(0, &format!("# yaml-language-server: $schema={SCHEMA}\n"));
@@ -105,9 +104,14 @@ mod tests {
 
     #[test]
     fn a_name_that_yaml_would_misread_is_quoted() {
-        for (name, expected) in
-            [("feed", "feed"), ("a-1", "a-1"), ("1", "\"1\""), ("1e5", "\"1e5\""), ("true", "\"true\""), ("null", "\"null\"")]
-        {
+        for (name, expected) in [
+            ("feed", "feed"),
+            ("a-1", "a-1"),
+            ("1", "\"1\""),
+            ("1e5", "\"1e5\""),
+            ("true", "\"true\""),
+            ("null", "\"null\""),
+        ] {
             assert_eq!(key(name), expected);
         }
     }

@@ -9,7 +9,8 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::check::{self, Check, Level, Run};
-use super::{input, report};
+use super::input::{self, Asked};
+use super::report;
 use crate::cli::error::CliError;
 use crate::cli::{duration, runtime};
 use crate::clock::Clock;
@@ -102,14 +103,18 @@ pub(super) fn test(args: &Args) -> Result<ExitCode, CliError> {
         }
     };
     let report = report::Report::new(&args.dir, loaded.as_ref().ok(), checks, runs);
-    if args.json { report.print_json()? } else { report.print()? }
+    if args.json {
+        report.print_json()?
+    } else {
+        report.print()?
+    }
     Ok(if report.passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// One after the other; the first one that is interrupted is the last.
 async fn run_all(
     plugin: &Plugin,
-    calls: Vec<(Command, Option<Box<RawValue>>)>,
+    calls: Vec<Asked>,
     mut state: String,
     expected: Expected,
 ) -> Result<Vec<Run>, CliError> {

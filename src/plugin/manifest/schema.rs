@@ -97,7 +97,8 @@ mod tests {
             assert!(!validator.is_valid(&yaml(&text).unwrap()), "{text}");
         }
         for key in ["descripton: x", "config_keys: {require: []}", "commands: [{name: poll, kind: read}]"] {
-            let text = format!("{{{head}, {key}{}}}", if key.starts_with("commands") { "" } else { ", commands: [poll]" });
+            let text =
+                format!("{{{head}, {key}{}}}", if key.starts_with("commands") { "" } else { ", commands: [poll]" });
             assert_eq!(unknown(&text), Some(true), "{text}");
             assert!(!validator.is_valid(&yaml(&text).unwrap()), "{text}");
         }

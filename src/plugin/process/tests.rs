@@ -132,7 +132,8 @@ async fn at_the_deadline_sigterm_then_sigkill() {
     {
         let child = sh(script).await;
         let group = leader(&child);
-        let ended = supervise(child, Vec::new(), Instant::now() + soon, &Cancel::default(), &limits(), &|_| {}).await.unwrap();
+        let ended =
+            supervise(child, Vec::new(), Instant::now() + soon, &Cancel::default(), &limits(), &|_| {}).await.unwrap();
         assert_eq!(ended.cause, Cause::Deadline, "{script}");
         assert!(!ended.status.success());
         group_is_gone(group).await;
