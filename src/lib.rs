@@ -43,6 +43,8 @@ pub mod plugin;
 pub mod queue;
 pub mod router;
 pub mod scheduler;
+#[cfg(test)]
+mod schema;
 pub mod state;
 pub mod vitals;
 pub mod webhook;

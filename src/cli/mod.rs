@@ -9,8 +9,10 @@ mod init;
 mod logs;
 #[cfg(feature = "monitor")]
 mod monitor;
+mod new_files;
 mod output;
 mod pause;
+mod plugin;
 mod plugins;
 mod queue;
 mod reload;
@@ -84,6 +86,8 @@ enum Command {
     System(System),
     /// Show the plugins: which are loaded, why not, what they can do
     Plugins(plugins::Args),
+    /// Write a plugin of your own: make one that works, test it as the daemon would run it
+    Plugin(plugin::Args),
     /// Make a folder that is ready to start: configuration, two plugins, a README
     Init(init::Args),
     /// Copy the database to a file, also while the daemon runs
@@ -117,6 +121,7 @@ pub fn main() -> ExitCode {
         #[cfg(feature = "monitor")]
         Command::Monitor(args) | Command::System(System::Monitor(args)) => monitor::monitor(&args, config),
         Command::Plugins(args) => plugins::plugins(&args, config),
+        Command::Plugin(args) => plugin::plugin(args),
         Command::Init(args) => init::init(&args),
         Command::Backup(args) => backup::backup(&args, config),
         Command::Completions(args) => completions::completions(&args),

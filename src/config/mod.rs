@@ -10,6 +10,8 @@ mod load;
 mod path;
 mod problem;
 mod raw;
+#[cfg(test)]
+mod schema;
 mod source;
 mod units;
 mod validate;
@@ -25,9 +27,11 @@ use crate::command::Command;
 
 pub use load::{Loaded, Minimal, find, load, load_minimal};
 pub use path::{At, ConfigPath};
+pub(crate) use problem::hint;
 pub use problem::{ConfigError, Problem};
 pub use source::Source;
 pub use units::{UnitError, duration};
+pub(crate) use validate::wrong_plugin_name;
 pub use variables::Variables;
 
 /// The reserved source of the gateway's own events; `from` in a route, never a plugin.

@@ -97,7 +97,7 @@ pub(super) fn closest<'a>(written: &str, candidates: impl IntoIterator<Item = &'
 }
 
 /// What to add to a message about the unknown name `written`: what it was meant to be, or all it can be.
-pub(super) fn hint(written: &str, candidates: &[&str], introduction: &str) -> String {
+pub(crate) fn hint(written: &str, candidates: &[&str], introduction: &str) -> String {
     match closest(written, candidates.iter().copied()) {
         Some(meant) => format!("; did you mean `{meant}`?"),
         None if candidates.is_empty() => String::new(),

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::loaded::Plugin;
 use super::outcome::{Ending, Outcome};
-use super::process::{self, Cancel, Captured, Cause, Ended, Limits};
+use super::process::{self, AtExit, Cancel, Captured, Cause, Ended, Limits};
 use super::protocol::{Protocol, ProtocolError, Question, Request, Response};
 use super::spawn::spawn;
 use super::text;
@@ -59,34 +59,41 @@ pub async fn run(plugin: Arc<Plugin>, call: Call, cancel: Cancel) -> Attempt {
 }
 
 async fn run_within(plugin: Arc<Plugin>, call: Call, cancel: Cancel, limits: &Limits) -> Attempt {
+    let (protocol, timeout) = (plugin.manifest.protocol, plugin.settings.timeouts.of(&call.command));
+    match run_process(&plugin, call, &cancel, limits, &|_| {}).await {
+        Ok(ended) => {
+            let attempt = trace_span!("parse").in_scope(|| Attempt::of(ended, protocol, timeout, limits.stdout));
+            crash_point!("response.read");
+            attempt
+        }
+        Err(ending) => Attempt::without_process(ending),
+    }
+}
+
+/// The process of one attempt, from its start to its end; how the attempt has ended when there was none.
+pub(super) async fn run_process(
+    plugin: &Plugin,
+    call: Call,
+    cancel: &Cancel,
+    limits: &Limits,
+    at_exit: AtExit<'_>,
+) -> Result<Ended, Ending> {
     let timeout = plugin.settings.timeouts.of(&call.command);
     let deadline = deadline(timeout);
     if cancel.terminate.is_cancelled() || cancel.kill.is_cancelled() {
-        return Attempt::without_process(Ending::Interrupted);
+        return Err(Ending::Interrupted);
     }
     let preparing = trace_span!("prepare").entered();
-    let command = match plugin.command(call.job_id, call.instance) {
-        Ok(command) => command,
-        Err(error) => return Attempt::without_process(Ending::NotTrusted(error)),
-    };
-    let protocol = plugin.manifest.protocol;
-    let input = request(&plugin, call, timeout);
+    let command = plugin.command(call.job_id, call.instance).map_err(Ending::NotTrusted)?;
+    let input = request(plugin, call, timeout);
     drop(preparing);
     crash_point!("spawn.before");
-    let child = match spawn(command).instrument(trace_span!("spawn")).await {
-        Ok(child) => child,
-        Err(error) => return Attempt::without_process(Ending::NotStarted(error)),
-    };
+    let child = spawn(command).instrument(trace_span!("spawn")).await.map_err(Ending::NotStarted)?;
     crash_point!("spawn.after");
-    let supervised = process::supervise(child, input, deadline, &cancel, limits);
+    let supervised = process::supervise(child, input, deadline, cancel, limits, at_exit);
     let ended = supervised.instrument(trace_span!("pipes")).await;
     crash_point!("response.before_read");
-    let attempt = match ended {
-        Ok(ended) => trace_span!("parse").in_scope(|| Attempt::of(ended, protocol, timeout, limits.stdout)),
-        Err(error) => Attempt::without_process(Ending::Lost(error)),
-    };
-    crash_point!("response.read");
-    attempt
+    ended.map_err(Ending::Lost)
 }
 
 /// Consumes the call: a payload may be large, and the request holds all of it.
@@ -110,7 +117,7 @@ fn deadline(timeout: Duration) -> Instant {
 }
 
 impl Attempt {
-    fn without_process(ending: Ending) -> Self {
+    pub(super) fn without_process(ending: Ending) -> Self {
         Self {
             outcome: ending.outcome(),
             stdout: String::new(),
@@ -122,7 +129,7 @@ impl Attempt {
         }
     }
 
-    fn of(ended: Ended, protocol: Protocol, timeout: Duration, stdout_limit: usize) -> Self {
+    pub(super) fn of(ended: Ended, protocol: Protocol, timeout: Duration, stdout_limit: usize) -> Self {
         let Ended { cause, status, stdout, stderr } = ended;
         let said = match cause {
             Cause::Own => read(status, protocol, stdout, stdout_limit),

@@ -2,6 +2,8 @@
 
 mod free;
 mod raw;
+#[cfg(test)]
+mod schema;
 
 use std::path::PathBuf;
 
@@ -78,6 +80,7 @@ pub struct Declared {
 
 /// Whether a command changes the outside world.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Access {
     Read,
@@ -102,6 +105,7 @@ pub struct FactWhen {
 
 /// Where a fact is taken from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum FactSource {
     StateUpdates,
@@ -109,6 +113,7 @@ pub enum FactSource {
 
 /// What a fact does to the plugin's state.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum FactView {
     /// It becomes all of it.

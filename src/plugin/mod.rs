@@ -12,6 +12,7 @@
 //! | `protocol` | the bytes on stdin and stdout |
 //! | `spawn`, `process` | one child, from start to reap |
 //! | `outcome`, `attempt` | what came of it |
+//! | `trial` | the same for a plugin's author, who wants to see more |
 //! | `stray` | what a killed daemon has left running |
 
 mod attempt;
@@ -28,6 +29,7 @@ mod root;
 mod spawn;
 pub mod stray;
 mod text;
+mod trial;
 mod trust;
 
 pub use attempt::{Attempt, Call, run};
@@ -37,6 +39,7 @@ pub use loaded::{LoadError, Plugin};
 pub use manifest::{Access, ConfigKeys, Declared, FactOutput, FactSource, FactView, FactWhen, Manifest};
 pub use outcome::Outcome;
 pub use process::Cancel;
-pub use protocol::{Effects, Envelope, Event, Protocol, ProtocolError, Response, Status};
+pub use protocol::{Effects, Envelope, Event, MAX_EVENTS, Protocol, ProtocolError, Response, Status, unknown_fields};
 pub use registry::{Entry, Registry};
+pub use trial::{Leftover, STDERR_LIMIT, STDOUT_LIMIT, Trial, load_folder, try_out};
 pub use trust::TrustError;

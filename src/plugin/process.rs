@@ -36,9 +36,17 @@ pub(crate) struct Limits {
     pub(crate) drain: Duration,
 }
 
+impl Limits {
+    /// The default of `stdout`.
+    pub(crate) const STDOUT: usize = 10 << 20;
+    /// The default of `stderr`.
+    pub(crate) const STDERR: usize = 1 << 20;
+}
+
 impl Default for Limits {
     fn default() -> Self {
-        Self { stdout: 10 << 20, stderr: 1 << 20, grace: Duration::from_secs(5), drain: Duration::from_millis(500) }
+        let (stdout, stderr) = (Self::STDOUT, Self::STDERR);
+        Self { stdout, stderr, grace: Duration::from_secs(5), drain: Duration::from_millis(500) }
     }
 }
 
@@ -59,6 +67,9 @@ pub(crate) struct Ended {
     pub(crate) stdout: Captured,
     pub(crate) stderr: Captured,
 }
+
+/// Looks at what is there once the leader of this group is reaped, before the rest of the group is killed.
+pub(crate) type AtExit<'a> = &'a (dyn Fn(Pid) + Send + Sync);
 
 /// Why a child ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,6 +108,7 @@ pub(crate) async fn supervise(
     deadline: Instant,
     cancel: &Cancel,
     limits: &Limits,
+    at_exit: AtExit<'_>,
 ) -> io::Result<Ended> {
     // Declared after the child, so dropped before it: the leader must not be reaped before its group is killed.
     let mut group = Group::led_by(&child);
@@ -133,6 +145,9 @@ pub(crate) async fn supervise(
         }
     };
     crash_point!("group.before_kill");
+    if let Some(leader) = group.0 {
+        at_exit(leader);
+    }
     group.end();
     crash_point!("group.killed");
     pipes.close_stdin();

@@ -10,11 +10,15 @@ mod event;
 mod log;
 mod request;
 mod response;
+#[cfg(test)]
+mod schema;
 mod shape;
+mod unknown;
 
 pub use event::{Envelope, Event};
 pub(crate) use request::{Question, Request};
-pub use response::{Effects, ProtocolError, Response, Status};
+pub use response::{Effects, MAX_EVENTS, ProtocolError, Response, Status};
+pub use unknown::unknown_fields;
 
 /// What a plugin speaks, by its manifest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -50,8 +50,13 @@ pub fn read(connection: &Connection, plugin: &str) -> Result<String, Error> {
 /// When the database cannot be read.
 pub fn merge<'p>(connection: &Connection, plugin: &'p str, updates: &RawValue) -> Result<Option<Merged<'p>>, Error> {
     let current = read(connection, plugin)?;
-    let merged = merge::merge(&current, updates, STATE_LIMIT);
-    Ok(merged.ok().map(|state| Merged { plugin, state }))
+    Ok(merge_into(&current, plugin, updates))
+}
+
+/// As [`merge()`], for an object that is in no database.
+pub fn merge_into<'p>(current: &str, plugin: &'p str, updates: &RawValue) -> Option<Merged<'p>> {
+    let state = merge::merge(current, updates, STATE_LIMIT).ok()?;
+    Some(Merged { plugin, state })
 }
 
 /// A plugin's object when `snapshot` is all of it; `None` when that would be over [`STATE_LIMIT`].

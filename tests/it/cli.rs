@@ -19,6 +19,7 @@ const COMMANDS: &[&str] = &[
     "queue",
     "logs",
     "plugins",
+    "plugin",
     "init",
     "backup",
     "completions",
@@ -60,6 +61,10 @@ fn help_of_every_command_explains_it() {
     for act in ["show", "trace", "retry", "cancel", "purge"] {
         let help = site.cli(["queue", act, "--help"]).expect_code(0).expect_stdout("Examples:");
         assert!(help.stdout.contains(&format!("Usage: ductile queue {act}")), "{help:?}");
+    }
+    for act in ["new", "test"] {
+        let help = site.cli(["plugin", act, "--help"]).expect_code(0).expect_stdout("Examples:");
+        assert!(help.stdout.contains(&format!("Usage: ductile plugin {act}")), "{help:?}");
     }
     site.cli(["--version"]).expect_code(0).expect_stdout(env!("CARGO_PKG_VERSION"));
 }

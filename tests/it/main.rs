@@ -18,6 +18,7 @@ mod disk_full;
 mod follow;
 mod hostile;
 mod init;
+mod kit;
 mod limits;
 mod lock;
 mod metrics;

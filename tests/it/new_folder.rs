@@ -91,7 +91,7 @@ fn modes_are_right_whatever_the_umask() {
 
 #[test]
 fn what_is_in_the_way_is_named_and_nothing_is_touched() {
-    for in_the_way in ["config.yaml", "README.md", "plugins", "data"] {
+    for in_the_way in ["config.yaml", "README.md", "plugins", "schemas", "data"] {
         let dir = tempfile::tempdir().unwrap();
         // Other things are not in the way.
         fs::create_dir(dir.path().join(".git")).unwrap();
@@ -108,7 +108,7 @@ fn what_is_in_the_way_is_named_and_nothing_is_touched() {
         ductile(dir.path(), &["init"]).expect_code(0).expect_stdout("\n  ductile start\n");
         ductile(dir.path(), &["init"])
             .expect_code(1)
-            .expect_stderr("`config.yaml`, `README.md`, `plugins`; nothing was made");
+            .expect_stderr("`config.yaml`, `README.md`, `plugins`, `schemas`; nothing was made");
     }
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("file"), "").unwrap();

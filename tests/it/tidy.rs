@@ -38,13 +38,14 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("plugin", &["config"]),
     ("queue", &["state"]),
     ("router", &["config", "plugin", "queue"]),
+    ("schema", &[]),
     ("scheduler", &["config", "plugin", "queue", "state"]),
     ("state", &[]),
     ("vitals", &[]),
     ("webhook", &["active", "config", "health", "http", "plugin", "queue", "state"]),
 ];
 
-const LEAVES: &[&str] = &["clock", "command", "counters", "fault", "log", "vitals"];
+const LEAVES: &[&str] = &["clock", "command", "counters", "fault", "log", "schema", "vitals"];
 
 fn sources(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();

@@ -15,6 +15,8 @@ mod shape;
 mod value;
 mod webhook;
 
+pub(crate) use plugin::wrong_name as wrong_plugin_name;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 

@@ -49,7 +49,8 @@ fn check_aliases<'a>(reader: &mut Reader<'a>, plugins: &Section<'a>, read: &BTre
     }
 }
 
-fn wrong_name(name: &str) -> Option<String> {
+/// Why no plugin can have this name, to follow it in a message.
+pub(crate) fn wrong_name(name: &str) -> Option<String> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     if RESERVED_NAMES.contains(&name) {
         Some("is reserved for a source of events and cannot be the name of a plugin".into())

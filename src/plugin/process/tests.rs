@@ -19,7 +19,7 @@ async fn sh(script: &str) -> Child {
 }
 
 async fn run(script: &str, input: Vec<u8>, timeout: Duration, cancel: &Cancel, limits: &Limits) -> Ended {
-    supervise(sh(script).await, input, Instant::now() + timeout, cancel, limits).await.unwrap()
+    supervise(sh(script).await, input, Instant::now() + timeout, cancel, limits, &|_| {}).await.unwrap()
 }
 
 async fn finish(script: &str, input: Vec<u8>) -> Ended {
@@ -103,7 +103,7 @@ async fn background_children_die_with_their_leader() {
     let group = leader(&child);
     // With a drain this long, only the group's death can end the wait.
     let limits = Limits { drain: FAR, ..limits() };
-    let ended = supervise(child, Vec::new(), Instant::now() + FAR, &Cancel::default(), &limits).await.unwrap();
+    let ended = supervise(child, Vec::new(), Instant::now() + FAR, &Cancel::default(), &limits, &|_| {}).await.unwrap();
     assert!(ended.status.success() && ended.stdout.bytes == b"done\n");
     group_is_gone(group).await;
 }
@@ -132,7 +132,8 @@ async fn at_the_deadline_sigterm_then_sigkill() {
     {
         let child = sh(script).await;
         let group = leader(&child);
-        let ended = supervise(child, Vec::new(), Instant::now() + soon, &Cancel::default(), &limits()).await.unwrap();
+        let ended =
+            supervise(child, Vec::new(), Instant::now() + soon, &Cancel::default(), &limits(), &|_| {}).await.unwrap();
         assert_eq!(ended.cause, Cause::Deadline, "{script}");
         assert!(!ended.status.success());
         group_is_gone(group).await;
@@ -169,7 +170,7 @@ async fn an_exit_that_is_there_at_the_deadline_counts() {
         }
         std::thread::yield_now();
     }
-    let ended = supervise(child, Vec::new(), Instant::now(), &Cancel::default(), &limits()).await.unwrap();
+    let ended = supervise(child, Vec::new(), Instant::now(), &Cancel::default(), &limits(), &|_| {}).await.unwrap();
     assert_eq!(ended.cause, Cause::Own);
 }
 
@@ -200,7 +201,7 @@ async fn dropping_the_future_kills_the_group() {
     {
         let cancel = Cancel::default();
         let limits = limits();
-        let supervised = supervise(child, Vec::new(), Instant::now() + FAR, &cancel, &limits);
+        let supervised = supervise(child, Vec::new(), Instant::now() + FAR, &cancel, &limits, &|_| {});
         assert!(timeout(Duration::from_millis(20), supervised).await.is_err());
     }
     group_is_gone(group).await;
@@ -219,6 +220,6 @@ async fn a_leader_that_has_left_its_group_is_stopped_all_the_same() {
     while !left() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    let ended = supervise(child, Vec::new(), Instant::now(), &Cancel::default(), &limits()).await.unwrap();
+    let ended = supervise(child, Vec::new(), Instant::now(), &Cancel::default(), &limits(), &|_| {}).await.unwrap();
     assert_eq!(ended.cause, Cause::Deadline);
 }

@@ -22,12 +22,19 @@ pub struct Event {
 }
 
 #[derive(Deserialize)]
-struct Fields<'a> {
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "Event"))]
+pub(super) struct Fields<'a> {
+    /// What routes match on, at most 256 bytes.
     #[serde(borrow, rename = "type")]
+    #[cfg_attr(test, schemars(with = "String", required, length(min = 1, max = 256)))]
     kind: Option<&'a RawValue>,
+    /// Any JSON. Default: {}
     #[serde(borrow)]
+    #[cfg_attr(test, schemars(with = "Option<serde_json::Value>"))]
     payload: Option<&'a RawValue>,
+    /// A job with the key of one that has succeeded is not enqueued; at most 1,024 bytes.
     #[serde(borrow)]
+    #[cfg_attr(test, schemars(with = "Option<String>", length(min = 1, max = 1024)))]
     dedupe_key: Option<&'a RawValue>,
 }
 
@@ -61,15 +68,19 @@ pub(super) fn empty_object() -> Box<RawValue> {
 
 /// An event as the plugin that handles it sees it; the payload of its job.
 #[derive(Debug, Clone, Copy, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "Event"))]
 pub struct Envelope<'a> {
     #[serde(rename = "type")]
     pub kind: &'a str,
+    #[cfg_attr(test, schemars(with = "serde_json::Value"))]
     pub payload: &'a RawValue,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dedupe_key: Option<&'a str>,
     /// The plugin that emitted it, or `webhook`, `cli` or `ductile`.
     pub source: &'a str,
+    #[cfg_attr(test, schemars(with = "String", extend("format" = "date-time")))]
     pub timestamp: Timestamp,
+    #[cfg_attr(test, schemars(with = "String", extend("format" = "uuid")))]
     pub event_id: Uuid,
 }
 

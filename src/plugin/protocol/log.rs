@@ -9,10 +9,14 @@ use crate::plugin::text::{self, STORED_BYTES};
 const LEVELS: [&str; 4] = ["debug", "info", "warn", "error"];
 
 #[derive(Deserialize)]
-struct Fields<'a> {
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "Log"))]
+pub(super) struct Fields<'a> {
+    /// `debug`, `info`, `warn` or `error`; any other is `info`.
     #[serde(borrow)]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     level: Option<&'a RawValue>,
     #[serde(borrow)]
+    #[cfg_attr(test, schemars(with = "String", required))]
     message: Option<&'a RawValue>,
 }
 

@@ -22,20 +22,36 @@ pub(crate) struct Question<'a> {
     pub(crate) deadline_at: Timestamp,
 }
 
-/// One request.
+/// What a plugin reads on stdin.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(extend("allOf" = super::schema::conditions())))]
 pub(crate) struct Request<'a> {
+    #[cfg_attr(test, schemars(with = "u8", extend("enum" = [1, 2])))]
     protocol: Protocol,
+    /// The same in every attempt.
+    #[cfg_attr(test, schemars(with = "String", extend("format" = "uuid")))]
     job_id: Uuid,
     command: &'a str,
+    /// `plugins.<name>.config`.
+    #[cfg_attr(test, schemars(with = "serde_json::Map<String, serde_json::Value>"))]
     config: &'a RawValue,
+    /// What it remembers.
+    #[cfg_attr(test, schemars(with = "serde_json::Map<String, serde_json::Value>"))]
     state: &'a RawValue,
+    /// The job's, of `handle` that of the event; only in protocol 2, and there always.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "serde_json::Value"))]
     payload: Option<Cow<'a, RawValue>>,
+    /// Only in protocol 2, and there always.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "serde_json::Map<String, serde_json::Value>"))]
     context: Option<Context>,
+    /// Only of `handle`, and there always.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "crate::plugin::Envelope<'_>"))]
     event: Option<&'a RawValue>,
+    /// When it will be stopped.
+    #[cfg_attr(test, schemars(with = "String", extend("format" = "date-time")))]
     deadline_at: Timestamp,
 }
 

@@ -15,7 +15,7 @@ use crate::plugin::text;
 mod tests;
 
 /// The most events a response may carry.
-const MAX_EVENTS: usize = 1_000;
+pub const MAX_EVENTS: usize = 1_000;
 
 const DEFAULT_ERROR: &str = "the plugin reported an error and gave no message";
 
@@ -77,21 +77,36 @@ impl From<ShapeError> for ProtocolError {
     }
 }
 
+/// What a plugin prints on stdout: this object, and nothing else.
 #[derive(Deserialize)]
-struct Fields<'a> {
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "Response"))]
+pub(super) struct Fields<'a> {
     #[serde(borrow)]
+    #[cfg_attr(test, schemars(with = "String", required, extend("enum" = ["ok", "error"])))]
     status: Option<&'a RawValue>,
+    /// Why, with the status `error`.
     #[serde(borrow)]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     error: Option<&'a RawValue>,
+    /// What it has done, in a few words. In protocol 2 a success must have one that is not blank.
     #[serde(borrow)]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     result: Option<&'a RawValue>,
+    /// Whether trying again may help, with the status `error`. Default: true
     #[serde(borrow)]
+    #[cfg_attr(test, schemars(with = "Option<bool>"))]
     retry: Option<&'a RawValue>,
+    /// Become jobs, as the routes say.
     #[serde(borrow)]
+    #[cfg_attr(test, schemars(with = "Option<Vec<super::event::Fields<'_>>>", length(max = MAX_EVENTS)))]
     events: Option<&'a RawValue>,
+    /// Merged into the state, key by key.
     #[serde(borrow)]
+    #[cfg_attr(test, schemars(with = "Option<serde_json::Map<String, serde_json::Value>>"))]
     state_updates: Option<&'a RawValue>,
+    /// Kept with the attempt.
     #[serde(borrow)]
+    #[cfg_attr(test, schemars(with = "Option<Vec<super::log::Fields<'_>>>"))]
     logs: Option<&'a RawValue>,
 }
 
