@@ -601,6 +601,8 @@ def errors_are_explained(checker):
                 "plugin is not loaded": lambda: line["plugin"] in {broken["plugin"] for broken in checker.did("broken")},
                 "write failed, kept in memory": lambda: full,
                 "tick failed": lambda: full,
+                # SQLite calls a database damaged whose file cannot be read.
+                "ductile ended": lambda: "cut" in did[life] and "is damaged" in line["error"],
                 "webhook refused: it could not be stored": lambda: full,
                 "webhook refused: the disk took": lambda: full,
                 "webhook refused: the queue is full": lambda: small,

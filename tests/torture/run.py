@@ -458,7 +458,7 @@ class Torture:
         self.deliver(draw.choice(ENDPOINTS), forged=True)
 
     def step_detach(self, draw):
-        self.enqueue(draw, draw.choice(PLUGINS), ["--detach"])
+        self.enqueue(draw, draw.choice([*PLUGINS, *FACTS, *FACTS, *FACTS]), ["--detach"])
 
     def step_run(self, draw):
         # Only of this one: where the daemon has just been killed it is run out of its turn.
