@@ -21,6 +21,7 @@ BAD_MOODS = {"ok": 40, "error": 30, "exit": 20, "fatal": 10}
 # What makes a run one that succeeds.
 FINE = ("ok", "slow", "stderr", "children")
 MAX_DEPTH = 3
+SNAPSHOTS = (("teller", "poll"), ("clerk", "handle"))
 
 
 def main():
@@ -37,7 +38,7 @@ def main():
     note(start)
     alone(key)
     mood = pick(draw, BAD_MOODS if name == "flaky" or command == "init" else MOODS)
-    changes = snapshot(draw, key) if (name, command) == ("teller", "poll") else updates(draw, request["state"], key)
+    changes = snapshot(draw, key) if (name, command) in SNAPSHOTS else updates(draw, request["state"], key)
     says = {"status": "ok", "events": [], "state_updates": changes}
     if payload.get("spin"):
         mood = "ok"

@@ -49,9 +49,9 @@ ONLY_AT_TIMES = {"held": "paused", "optional": "disabled", "fragile": "without m
 SOLO = "solo"
 PLUGINS = [*PLAIN, *ONLY_AT_TIMES, SOLO]
 USES = {"twin": "gamma"}
-# Of protocol 2: commands of their own, and which one states facts.
+# Of protocol 2: what they declare, and which of it states facts.
 COMMANDS = {"teller": ["poll", "handle"], "clerk": ["poll", "handle", "tally"]}
-FACTS = {"teller": {"poll": "teller.snapshot"}}
+FACTS = {"teller": {"poll": "teller.snapshot"}, "clerk": {"handle": "clerk.snapshot"}}
 ENDPOINTS = ["alpha", "beta", "once", "held", "optional", "fragile", "careful", "twin", "teller"]
 MAX_ATTEMPTS = {"once": 1, "flaky": 2, "gamma": 6}
 CORE_ROUTES = [("ductile", kind, "notify") for kind in ("job.dead", "breaker.opened", "init.failed", "reload.refused")]
@@ -470,7 +470,7 @@ class Torture:
     def enqueue(self, draw, plugin, how, wait=True, payload=None, kill_after=None):
         self.deliveries += 1
         arguments = ["run", plugin, *how]
-        poll, key, point = draw.random() < (0.7 if plugin in FACTS else 0.2), draw.random() < 0.1, draw.random() < 0.05
+        poll, key, point = draw.random() < (0.7 if plugin == "teller" else 0.2), draw.random() < 0.1, draw.random() < 0.05
         point = (draw.choice(CLIENT_POINTS), 0) if point else None
         if self.deep() and not payload:
             return
