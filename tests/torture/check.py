@@ -61,6 +61,7 @@ class Checker:
             if "start" in line:
                 self.runs[line["job"]].append(line | {"place": place})
         self.configs = {line["version"]: line for line in self.did("config")}
+        self.cuts = self.power_cuts()
         self.compared = 0
 
     def rows(self, sql):
@@ -72,6 +73,24 @@ class Checker:
     def complain(self, kind, what):
         self.found[kind].append(what)
 
+    def power_cuts(self):
+        """When each cut of the power began, and when the power was back."""
+        cuts = []
+        for line in self.actions:
+            if line["act"] == "cut":
+                cuts.append((line["at"], float("inf")))
+            elif line["act"] == "power":
+                cuts[-1] = (cuts[-1][0], line["at"])
+        return cuts
+
+    def during_a_cut(self, line):
+        """Whether it was noted then. What was told or begun by that time need not be on the disk."""
+        return any(begin <= line["at"] <= end for begin, end in self.cuts)
+
+    def latest(self, key):
+        """What the last configuration says of it; these do not change."""
+        return self.did("config")[-1][key]
+
     def last_end(self, job):
         """What the job's last run was going to say; `None` if it did not come to that."""
         runs = self.runs[job]
@@ -82,7 +101,8 @@ class Checker:
         summary = ", ".join(f"{count} {status}" for status, count in sorted(states.items()))
         acknowledged = len({line["job"] for line in self.did("accepted")})
         print(f"{len(self.jobs)} jobs ({summary}), {acknowledged} of them acknowledged; {len(self.log)} attempts, "
-              f"{sum(map(len, self.runs.values()))} runs; {self.compared} pairs compared for their order")  # fmt: skip
+              f"{sum(map(len, self.runs.values()))} runs; {self.compared} pairs compared for their order; "
+              f"{len(self.rows('SELECT 1 FROM plugin_facts'))} facts; {len(self.cuts)} power cuts")  # fmt: skip
         for kind, found in self.found.items():
             print(f"VIOLATED {kind}: {len(found)}")
             for what in found[:SHOWN]:
@@ -119,7 +139,7 @@ def lives_end_as_meant(checker):
             checker.complain("life", f"{start['life']} has no end")
             continue
         # One that is killed while it ends may be faster.
-        allowed = {"stopped": {0}, "killed": {-9, 0}, "crashed": set(), "died": set()}[end["how"]]
+        allowed = {"stopped": {0}, "killed": {-9, 0}, "cut": {-9, 0, 1}, "crashed": set(), "died": set()}[end["how"]]
         if start["point"]:
             allowed |= {-6}
         if end["how"] == "died" and full_between(checker, start["at"], end["at"]):
@@ -146,18 +166,22 @@ def acknowledged_is_done(checker):
     for line in checker.did("accepted"):
         job = checker.jobs.get(line["job"])
         if job is None:
-            checker.complain("acknowledged job lost", line)
+            if not checker.during_a_cut(line):
+                checker.complain("acknowledged job lost", line)
             continue
         if line.get("forged"):
             checker.complain("forged delivery accepted", line)
         if line.get("plugin") and job["plugin"] != line["plugin"]:
             checker.complain("acknowledged for another plugin", f"{line}: {text(job)}")
         if line.get("n") is not None:
-            payload = json.loads(job["payload"])["payload"]
+            payload = json.loads(job["payload"])
+            payload = payload["payload"] if job["command"] == "handle" else payload
             if payload.get("n") != line["n"]:
                 checker.complain("acknowledged with another payload", f"{line}: {payload}")
     for line in checker.did("duplicate"):
         job = checker.jobs.get(line["job"])
+        if checker.during_a_cut(line):
+            continue
         if job is None or job["status"] != "succeeded" or job["dedupe_key"] != line["key"] or job["plugin"] != line["plugin"]:
             checker.complain("duplicate of something else", f"{line}: {text(job) if job else None}")
     for job in checker.jobs.values():
@@ -165,15 +189,27 @@ def acknowledged_is_done(checker):
         for run in runs:
             if run["job"] != run["environment"] or run["plugin"] != job["plugin"] or run["command"] != job["command"]:
                 checker.complain("run as another job", f"{run}: {text(job)}")
-            if job["payload"] and run["event"] != json.loads(job["payload"])["event_id"]:
-                checker.complain("run with another event", f"{run}: {text(job)}")
+            given_as_stored(checker, job, run)
         if job["status"] == "succeeded" and (end is None or end["says"] != "ok"):
             checker.complain("succeeded without a run that did", f"{text(job)}: {end}")
         if job["status"] == "dead":
             dead_for_a_reason(checker, job, runs, end)
-    for job in checker.runs:
-        if job not in checker.jobs:
+    for job, runs in checker.runs.items():
+        if job not in checker.jobs and not all(map(checker.during_a_cut, runs)):
             checker.complain("run of no job", job)
+
+
+def given_as_stored(checker, job, run):
+    """A run gets the job's event or payload, from the folder that its plugin uses, in the protocol of that."""
+    stored = json.loads(job["payload"]) if job["payload"] else {}
+    event, payload = (stored["event_id"], stored["payload"]) if job["command"] == "handle" else (None, stored)
+    if run["event"] != event:
+        checker.complain("run with another event", f"{run}: {text(job)}")
+    protocol = 2 if job["plugin"] in checker.latest("protocol_2") else 1
+    if run["protocol"] != protocol or run["folder"] != checker.latest("uses").get(job["plugin"], job["plugin"]):
+        checker.complain("run as another plugin", f"{run}: {text(job)}")
+    if protocol == 2 and run["payload"] != payload:
+        checker.complain("run with another payload", f"{run}: {text(job)}, {stored}")
 
 
 def dead_for_a_reason(checker, job, runs, end):
@@ -282,7 +318,9 @@ def attempts_are_charged(checker):
         elif job["max_attempts"] not in {config["attempts"][job["plugin"]] for config in checker.configs.values()}:
             checker.complain("maximum of attempts", text(job))
         ran = [row for row in rows if row["exit_code"] is not None and row["status"] != "timed_out"]
-        unsaid += max(0, len(runs) - len(rows) - put_back[job["id"]])
+        # Its claim may be lost, with all that came after it.
+        torn = sum(map(checker.during_a_cut, runs))
+        unsaid += max(0, len(runs) - len(rows) - put_back[job["id"]] - torn)
         if len(runs) < len(ran):
             checker.complain("attempts without a run", f"{text(job)}: {len(runs)} runs, {len(rows)} attempts")
         # What a plugin calls a success is none only when its children found no room, or it ended too late.
@@ -356,8 +394,8 @@ def core_children(checker, job):
     own = job["status"] == "dead" and not CANCELLED.match(job["last_error"])
     told = own and not job["from_core"]
     failed_init = told and job["command"] == "init" and job["last_error"] != "interrupted"
-    poll = told and job["command"] == "poll" and job["submitted_by"] == "scheduler"
-    counts = {"job.dead": (told, told), "init.failed": (failed_init, failed_init), "breaker.opened": (False, poll)}
+    scheduled = told and job["schedule"] is not None
+    counts = {"job.dead": (told, told), "init.failed": (failed_init, failed_init), "breaker.opened": (False, scheduled)}
     return {("notify", str(uuid.uuid5(uuid.UUID(job["id"]), kind))): count for kind, count in counts.items()}
 
 
@@ -379,8 +417,10 @@ def same_event(checker, job, child, event):
         checker.complain("dedupe key", f"{text(child)}: {event}")
 
 
-def state_is_the_fold(checker):
-    states = collections.defaultdict(dict)
+def states_and_facts(checker):
+    """The state that each success was given, the last one, and what was stated, are the fold of the successes before."""
+    states, facts = collections.defaultdict(dict), []
+    rules = checker.latest("facts")
     for row in checker.log:
         if row["status"] != "succeeded":
             continue
@@ -393,11 +433,56 @@ def state_is_the_fold(checker):
             # Once wrong, the rest would only follow.
             state.clear()
             state.update(run[0]["state"])
+        kind = rules.get(row["plugin"], {}).get(row["command"])
+        if kind and end["updates"]:
+            # A snapshot takes the place of all that was there.
+            state.clear()
+            facts.append((row["plugin"], kind, row["job_id"], row["command"], end["updates"]))
         state.update(end["updates"])
     stored = {row["plugin_name"]: json.loads(row["state"]) for row in checker.rows("SELECT * FROM plugin_state")}
     for plugin in states.keys() | stored.keys():
         if stored.get(plugin, {}) != states[plugin]:
             checker.complain("state kept", f"{plugin}: {short(stored.get(plugin))}, not {short(states[plugin])}")
+    facts_are_these(checker, facts)
+
+
+def facts_are_these(checker, wanted):
+    """One row for each settled snapshot, in the order in which they were settled, and no other."""
+    columns = "plugin_name, fact_type, job_id, command, fact_json"
+    got = [(*row[:4], json.loads(row[4])) for row in checker.rows(f"SELECT {columns} FROM plugin_facts ORDER BY seq")]
+    counts = collections.Counter(fact[2] for fact in got)
+    for fact in wanted:
+        if counts[fact[2]] != 1:
+            checker.complain("fact", f"{counts[fact[2]]} rows of {fact}")
+    for fact in got:
+        if fact not in wanted:
+            checker.complain("fact", f"not of a settled snapshot: {fact}")
+    if "fact" not in checker.found and got != wanted:
+        place = next(place for place, fact in enumerate(got) if fact != wanted[place])
+        checker.complain("order of facts", f"{got[place]} where {wanted[place]} should be")
+
+
+def schedules_are_kept(checker):
+    """A scheduled job is as its schedule says; the next one is made only when it is over."""
+    declared = collections.defaultdict(list)
+    for config in checker.configs.values():
+        for plugin, entries in config["schedules"].items():
+            for entry in entries:
+                declared[plugin, entry["id"]].append((entry["command"], entry.get("payload")))
+    last = {}
+    for job in checker.jobs.values():
+        if job["submitted_by"] != "scheduler" or job["command"] == "init":
+            if job["schedule"] is not None:
+                checker.complain("schedule of something else", text(job))
+            continue
+        where, payload = (job["plugin"], job["schedule"]), json.loads(job["payload"]) if job["payload"] else None
+        if (job["command"], payload) not in declared[where]:
+            checker.complain("scheduled otherwise", f"{text(job)}, {payload}: {declared[where]}")
+        runs = checker.runs[job["id"]]
+        if runs and where in last and runs[0]["place"] < last[where][0]:
+            checker.complain("two of a schedule", f"{job['id']} began before {last[where][1]} was over")
+        if runs:
+            last[where] = (runs[-1]["place"], job["id"])
 
 
 def short(state):
@@ -414,7 +499,7 @@ def pauses_hold(checker):
         if line.get("act") == "resuming":
             paused.pop(line["plugin"], None)
         elif line.get("act") == "client":
-            if line["kind"] == "pause" and line["code"] == 0:
+            if line["kind"] == "pause" and line["code"] == 0 and not checker.during_a_cut(line):
                 paused.setdefault(line["plugin"], line)
                 began[line["plugin"]] = 0
         else:
@@ -445,26 +530,31 @@ def nothing_is_stuck(checker):
 
 def no_stray_process(checker):
     # Whoever has a session of its own ends by itself.
-    deadline = time.monotonic() + 5
-    while time.monotonic() < deadline and marked(checker.database):
+    deadline, instance = time.monotonic() + 5, mark(checker.database)
+    while time.monotonic() < deadline and marked(instance):
         time.sleep(0.1)
-    for pid in marked(checker.database):
+    for pid in marked(instance):
         checker.complain("stray process", pid)
 
 
-def marked(database):
-    """The processes that carry the database's instance."""
+def mark(database):
+    """What each plugin of this database has in its environment; none if it cannot be read."""
     try:
         connection = sqlite3.connect(f"file:{database}?mode=ro", uri=True)
-        mark = f"DUCTILE_INSTANCE={connection.execute('SELECT instance FROM service').fetchone()[0]}".encode()
+        instance = connection.execute("SELECT instance FROM service").fetchone()[0]
         connection.close()
     except sqlite3.Error:
-        return []
+        return None
+    return f"DUCTILE_INSTANCE={instance}".encode()
+
+
+def marked(mark):
+    """The processes that carry it."""
     found = []
     for environment in glob.glob("/proc/[0-9]*/environ"):
         try:
             with open(environment, "rb") as file:
-                if mark in file.read().split(b"\0"):
+                if mark and mark in file.read().split(b"\0"):
                     found.append(int(environment.split("/")[2]))
         except OSError:
             continue
@@ -493,7 +583,8 @@ def errors_are_explained(checker):
         if line["level"] != "ERROR":
             continue
         message, job = line["message"], checker.jobs.get(line.get("job_id"))
-        full = life in full_lives
+        # A disk without power fails as one does that is full.
+        full = life in full_lives or "cut" in did[life]
         if message.startswith("attempt not settled"):
             about = next((job for job in meddled if job in line["reason"]), None)
             unsettled[life].append(about)
@@ -502,7 +593,7 @@ def errors_are_explained(checker):
             explained = {
                 "job is dead, ": lambda: job is not None and job["status"] == "dead",
                 "attempt ended, job is dead: it would": lambda: disabled,
-                "circuit breaker opened": lambda: job is not None and job["command"] == "poll",
+                "circuit breaker opened": lambda: job is not None and job["schedule"] is not None,
                 "init failed": lambda: job is not None and job["command"] == "init" and job["status"] == "dead",
                 # A hang-up may meet a manifest that is not there, too.
                 "reload refused": lambda: "invalid" in did[life] or full,
@@ -510,6 +601,8 @@ def errors_are_explained(checker):
                 "plugin is not loaded": lambda: line["plugin"] in {broken["plugin"] for broken in checker.did("broken")},
                 "write failed, kept in memory": lambda: full,
                 "tick failed": lambda: full,
+                # SQLite calls a database damaged whose file cannot be read.
+                "ductile ended": lambda: "cut" in did[life] and "is damaged" in line["error"],
                 "webhook refused: it could not be stored": lambda: full,
                 "webhook refused: the disk took": lambda: full,
                 "webhook refused: the queue is full": lambda: small,
@@ -545,7 +638,8 @@ CHECKS = [
     first_in_first_out,
     attempts_are_charged,
     children_exactly_once,
-    state_is_the_fold,
+    states_and_facts,
+    schedules_are_kept,
     pauses_hold,
     init_comes_first,
     nothing_is_stuck,

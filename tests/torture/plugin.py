@@ -21,22 +21,25 @@ BAD_MOODS = {"ok": 40, "error": 30, "exit": 20, "fatal": 10}
 # What makes a run one that succeeds.
 FINE = ("ok", "slow", "stderr", "children")
 MAX_DEPTH = 3
+SNAPSHOTS = (("teller", "poll"), ("clerk", "handle"))
 
 
 def main():
     request = json.loads(sys.stdin.buffer.read())
-    name, command = os.path.basename(os.getcwd()), request["command"]
+    name, command = os.environ["TORTURE_NAME"], request["command"]
     key = f"{name}-{next_number(name)}"
     draw = random.Random(f"{os.environ['TORTURE_SEED']}/{key}")
     event = request.get("event") or {}
-    payload = event.get("payload") or {}
+    payload = request.get("payload") or event.get("payload") or {}
     start = {"start": key, "job": request["job_id"], "plugin": name, "command": command, "pid": os.getpid()}
     start |= {"environment": os.environ["DUCTILE_JOB_ID"], "version": request["config"]["version"]}
-    start |= {"state": request["state"], "event": event.get("event_id"), "n": payload.get("n")}
+    start |= {"state": request["state"], "event": event.get("event_id"), "payload": request.get("payload")}
+    start |= {"protocol": request["protocol"], "folder": os.path.basename(os.getcwd())}
     note(start)
     alone(key)
     mood = pick(draw, BAD_MOODS if name == "flaky" or command == "init" else MOODS)
-    says = {"status": "ok", "events": [], "state_updates": updates(draw, request["state"], key)}
+    changes = snapshot(draw, key) if (name, command) in SNAPSHOTS else updates(draw, request["state"], key)
+    says = {"status": "ok", "events": [], "state_updates": changes}
     if payload.get("spin"):
         mood = "ok"
         says["events"] = [{"type": "cycle", "payload": {"spin": True}}]
@@ -49,6 +52,8 @@ def main():
         note({"end": key, "says": mood})
         # An error with effects: they have to be ignored.
         says |= {"status": "error", "error": f"{mood} of {key}", "retry": mood != "fatal"}
+    if request["protocol"] == 2:
+        says["result"] = f"{key} did {command}"
     if mood in ("exit", "config", "signal"):
         if mood == "signal":
             os.kill(os.getpid(), signal.SIGKILL)
@@ -96,6 +101,12 @@ def updates(draw, state, key):
     if draw.random() < 0.1:
         changes[f"k{draw.randrange(5)}"] = None
     return changes
+
+
+def snapshot(draw, key):
+    """All that there is to say now; at times nothing, which is no fact."""
+    keys = draw.sample("abcd", draw.choices([0, 1, 2, 3], [20, 30, 30, 20])[0])
+    return {name: draw.choice([key, None, draw.randrange(100), {"of": [key]}]) for name in keys}
 
 
 def events(draw, depth):

@@ -8,6 +8,7 @@ What it does, what is checked and how a seed is replayed: README.md. Exit code 0
 """
 
 import argparse
+import contextlib
 import hashlib
 import hmac
 import http.client
@@ -24,19 +25,34 @@ import threading
 import time
 
 import check
+import disk
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SECRET = "It's a Secret to Everybody"
-NAMESPACES = ["setpriv", "--pdeathsig", "KILL", "unshare", "-rmpf", "--kill-child", "--mount-proc"]
+DIES_WITH_US = ["setpriv", "--pdeathsig", "KILL"]
+# By what the disk is: a file system on a device is for the real root.
+NAMESPACES = {
+    "ext4": [*DIES_WITH_US, "unshare", "-mpf", "--kill-child", "--mount-proc"],
+    "tmpfs": [*DIES_WITH_US, "unshare", "-rmpf", "--kill-child", "--mount-proc"],
+    "plain": [],
+}
+WITHOUT = {
+    "ext4": "power cuts, these need root, ext4 and a loop device",
+    "tmpfs": "full disks, this needs namespaces",
+}
 FAKETIME = ["/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1", "/usr/lib/aarch64-linux-gnu/faketime/libfaketimeMT.so.1"]
 
 # Those of which jobs are compared for their order: always there, never held back.
-PLAIN = ["alpha", "beta", "gamma", "once", "ticker", "flaky", "notify"]
+PLAIN = ["alpha", "beta", "gamma", "once", "ticker", "flaky", "notify", "twin", "teller", "clerk"]
 ONLY_AT_TIMES = {"held": "paused", "optional": "disabled", "fragile": "without manifest", "careful": "has an init"}
 # `run` without a daemon runs a job out of its turn: only jobs of this one.
 SOLO = "solo"
 PLUGINS = [*PLAIN, *ONLY_AT_TIMES, SOLO]
-ENDPOINTS = ["alpha", "beta", "once", "held", "optional", "fragile", "careful"]
+USES = {"twin": "gamma"}
+# Of protocol 2: what they declare, and which of it states facts.
+COMMANDS = {"teller": ["poll", "handle"], "clerk": ["poll", "handle", "tally"]}
+FACTS = {"teller": {"poll": "teller.snapshot"}, "clerk": {"handle": "clerk.snapshot"}}
+ENDPOINTS = ["alpha", "beta", "once", "held", "optional", "fragile", "careful", "twin", "teller"]
 MAX_ATTEMPTS = {"once": 1, "flaky": 2, "gamma": 6}
 CORE_ROUTES = [("ductile", kind, "notify") for kind in ("job.dead", "breaker.opened", "init.failed", "reload.refused")]
 # Always there, so that it comes to the limit of hops.
@@ -45,7 +61,8 @@ ROUTES = [
     ("alpha", "x", "beta"), ("alpha", "x", "gamma"), ("alpha", "y", "gamma"), ("beta", "x", "alpha"), ("beta", "y", "once"),
     ("gamma", "x", "careful"), ("ticker", "x", "alpha"), ("ticker", "y", "held"), ("flaky", "x", "optional"),
     ("careful", "x", "fragile"), ("solo", "x", "gamma"), ("notify", "x", "once"), ("once", "x", "beta"), ("held", "x", "beta"),
-    ("optional", "x", "gamma"), ("fragile", "y", "alpha"),
+    ("optional", "x", "gamma"), ("fragile", "y", "alpha"), ("gamma", "y", "twin"), ("twin", "x", "clerk"),
+    ("teller", "x", "twin"), ("clerk", "y", "teller"),
 ]  # fmt: skip
 
 # Crash points that a daemon comes to: once in a while, and with every job. Most is at stake between a job's end and the next.
@@ -67,7 +84,6 @@ DEEP = 60
 # Seconds: for whatever has to end by itself, and for all that is left at the end.
 PATIENCE = 40
 DRAIN = 240
-DISK_MB = 256
 
 
 def main():
@@ -79,7 +95,7 @@ def main():
     parser.add_argument("--keep", action="store_true", help="leave the folder with database, journal, actions and logs")
     parser.add_argument("--as", dest="role", choices=["first", "driver"], help=argparse.SUPPRESS)
     parser.add_argument("--folder", help=argparse.SUPPRESS)
-    parser.add_argument("--small-disk", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--disk", choices=disk.KINDS, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.role == "first":
         return first_process([sys.executable, *sys.argv, "--as", "driver"])
@@ -104,19 +120,14 @@ def outside(options):
         command += ["--binary", os.path.abspath(options.binary), "--minutes", str(options.minutes)]
         command += ["--keep"] * options.keep + (["--lives", str(options.lives)] if options.lives is not None else [])
         os.mkdir(os.path.join(folder, "state"), 0o700)
-        mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", os.path.join(folder, "state")]
-        # By a shell: that a program is missing is a reason like others.
-        probe = subprocess.run(["sh", "-c", 'exec "$@"', "sh", *NAMESPACES, *mount], stderr=subprocess.PIPE, text=True)
-        if probe.returncode == 0:
-            child = subprocess.Popen([*NAMESPACES, *command, "--small-disk", "--as", "first"], start_new_session=True)
-        else:
-            print(f"SKIPPED full disks, this needs namespaces: {probe.stderr.strip()}")
-            child = subprocess.Popen([*command, "--as", "driver"], start_new_session=True)
+        kind = disk_that_works(folder)
+        command += ["--disk", kind, "--as", "driver" if kind == "plain" else "first"]
+        child = subprocess.Popen([*NAMESPACES[kind], *command], start_new_session=True)
         try:
             return child.wait()
         except KeyboardInterrupt:
             # The namespaces end with `unshare`, which blocks other signals; a bare driver has to clean up.
-            child.kill() if probe.returncode == 0 else child.terminate()
+            child.terminate() if kind == "plain" else child.kill()
             child.wait()
             return 130
     finally:
@@ -124,6 +135,18 @@ def outside(options):
             print(f"kept: {folder}")
         else:
             shutil.rmtree(folder)
+
+
+def disk_that_works(folder):
+    """The first kind of disk that can be had here, each tried in namespaces of its own."""
+    for kind in disk.KINDS:
+        attempt = [*NAMESPACES[kind], sys.executable, disk.__file__, kind, os.path.join(folder, "state")]
+        # By a shell: that a program is missing is a reason like others.
+        tried = subprocess.run(["sh", "-c", 'exec "$@"', "sh", *attempt], stderr=subprocess.PIPE, text=True)
+        if tried.returncode == 0:
+            return kind
+        print(f"SKIPPED {WITHOUT[kind]}: {tried.stderr.strip()}", flush=True)
+    raise AssertionError("a plain folder is always there")
 
 
 def first_process(command):
@@ -142,11 +165,11 @@ class Torture:
         self.config_file = self.path("config.yaml")
         self.state = self.path("state")
         self.database = os.path.join(self.state, "ductile.db")
-        self.small_disk = options.small_disk
+        self.disk = disk.Disk(options.disk, self.state)
         self.actions = open(self.path("actions"), "a", buffering=1)
         self.lock = threading.Lock()
         self.senders, self.clients = [], []
-        self.daemon = self.log = self.port = self.faketime = None
+        self.daemon = self.log = self.port = self.faketime = self.mark = None
         self.life = self.deliveries = self.version = 0
         self.offset, self.full_steps = 0, 0
         self.counts = {}
@@ -163,11 +186,10 @@ class Torture:
     # What there is to torture.
 
     def prepare(self):
-        if self.small_disk:
-            subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m,mode=700", "tmpfs", self.state], check=True)
+        self.disk.make()
         with open(os.path.join(HERE, "plugin.py")) as file:
             text = f"#!{os.path.realpath(sys.executable)} -IS\n{file.read()}"
-        for name in PLUGINS:
+        for name in sorted(set(PLUGINS) - set(USES)):
             os.makedirs(self.path("plugins", name))
             entrypoint = self.path("plugins", name, "run")
             with open(entrypoint, "w") as file:
@@ -194,8 +216,13 @@ class Torture:
             self.faketime |= {"FAKETIME_DONT_FAKE_MONOTONIC": "1", "NO_FAKE_STAT": "1"}
 
     def write_manifest(self, name):
-        commands = ["poll", "handle"] + ["init"] * (name == "careful")
-        manifest = {"name": name, "version": "1", "protocol": 1, "entrypoint": "run", "commands": commands}
+        commands = COMMANDS.get(name, ["poll", "handle"] + ["init"] * (name == "careful"))
+        manifest = {"name": name, "version": "1", "protocol": 1 + (name in COMMANDS), "entrypoint": "run", "commands": commands}
+        facts = [
+            {"when": {"command": command}, "from": "state_updates", "fact_type": kind, "compatibility_view": "mirror_object"}
+            for command, kind in FACTS.get(name, {}).items()
+        ]
+        manifest |= {"fact_outputs": facts} if facts else {}
         self.replace(self.path("plugins", name, "manifest.yaml"), json.dumps(manifest))
 
     def replace(self, path, text):
@@ -211,14 +238,19 @@ class Torture:
         for name in PLUGINS:
             plugins[name] = {
                 "config": {"version": self.version},
-                "env": {"TORTURE_FOLDER": self.folder, "TORTURE_SEED": str(self.seed)},
+                "env": {"TORTURE_FOLDER": self.folder, "TORTURE_SEED": str(self.seed), "TORTURE_NAME": name},
                 "retry": {"max_attempts": MAX_ATTEMPTS.get(name, 4), "backoff_base": draw.choice(["20ms", "100ms", "300ms"])},
-                "timeouts": {"poll": "2s", "handle": "2s", "init": "2s"},
+                "timeouts": {"poll": "2s", "handle": "2s", "init": "2s"} | {name: "2s" for name in COMMANDS.get(name, [])},
                 "circuit_breaker": {"threshold": 2, "reset_after": "2s"},
             }
-        scheduled = [name for name in ("ticker", "flaky", "optional") if draw.random() < 0.8]
-        for name in [] if last else scheduled:
-            plugins[name]["schedule"] = {"every": draw.choice(["1s", "2s", "1h"]), "jitter": draw.choice(["0s", "500ms"])}
+        for name, used in USES.items():
+            plugins[name]["uses"] = used
+        schedules = {} if last else self.schedules(draw)
+        for name, entries in schedules.items():
+            if name == "clerk":
+                plugins[name]["schedules"] = entries
+            else:
+                plugins[name]["schedule"] = {key: entries[0][key] for key in ("every", "jitter")}
         disabled = draw.random() < 0.3 and not last
         plugins["optional"]["enabled"] = not disabled
         routes = CORE_ROUTES + CYCLE + [route for route in ROUTES if draw.random() < 0.8]
@@ -237,9 +269,25 @@ class Torture:
         }
         attempts = {name: plugins[name]["retry"]["max_attempts"] for name in PLUGINS}
         disabled = ["optional"] if disabled else []
-        self.note("config", version=self.version, routes=routes, attempts=attempts, disabled=disabled, depth=depth)
+        what = {"schedules": schedules, "uses": USES, "facts": FACTS, "protocol_2": list(COMMANDS)}
+        self.note("config", version=self.version, routes=routes, attempts=attempts, disabled=disabled, depth=depth, **what)
         # YAML knows all of JSON.
         self.replace(self.config_file, json.dumps(config))
+
+    def schedules(self, draw):
+        """By plugin; one of them has two, of commands of its own, and the payload changes now and then."""
+        made = {}
+        for name in ("ticker", "flaky", "optional", "teller", "clerk"):
+            ids = {"default": "poll"} if name != "clerk" else {"look": "poll", "sum": "tally"}
+            for id, command in ids.items():
+                entry = {"id": id, "command": command}
+                every = ["1s", "2s", "1h" if name not in COMMANDS else "3s"]
+                entry |= {"every": draw.choice(every), "jitter": draw.choice(["0s", "500ms"])}
+                if command == "tally":
+                    entry["payload"] = {"of": draw.randrange(3), "text": 'a "quoted" \u2028 one'}
+                if draw.random() < 0.8:
+                    made.setdefault(name, []).append(entry)
+        return made
 
     # Processes.
 
@@ -262,6 +310,7 @@ class Torture:
         while self.daemon.poll() is None:
             with open(self.log) as log:
                 if '"ductile started"' in log.read() and self.find_port():
+                    self.mark = check.mark(self.database)
                     return True
             if time.monotonic() > deadline:
                 self.note("stuck", what="the start")
@@ -287,7 +336,7 @@ class Torture:
 
     def ended(self, how):
         """The daemon is over: noted with the way it was meant to end. One that is not over yet is killed."""
-        if how == "killed" or self.daemon.poll() is None:
+        if how in ("killed", "cut") or self.daemon.poll() is None:
             self.daemon.kill()
         code = self.daemon.wait()
         self.note("end", how=how, code=code)
@@ -409,7 +458,7 @@ class Torture:
         self.deliver(draw.choice(ENDPOINTS), forged=True)
 
     def step_detach(self, draw):
-        self.enqueue(draw, draw.choice(PLUGINS), ["--detach"])
+        self.enqueue(draw, draw.choice([*PLUGINS, *FACTS, *FACTS, *FACTS]), ["--detach"])
 
     def step_run(self, draw):
         # Only of this one: where the daemon has just been killed it is run out of its turn.
@@ -421,14 +470,15 @@ class Torture:
     def enqueue(self, draw, plugin, how, wait=True, payload=None, kill_after=None):
         self.deliveries += 1
         arguments = ["run", plugin, *how]
-        poll, key, point = draw.random() < 0.2, draw.random() < 0.1, draw.random() < 0.05
+        poll, key, point = draw.random() < (0.7 if plugin == "teller" else 0.2), draw.random() < 0.1, draw.random() < 0.05
         point = (draw.choice(CLIENT_POINTS), 0) if point else None
         if self.deep() and not payload:
             return
         n = None
         if payload or not poll:
             n = None if payload else self.deliveries
-            arguments += ["--command", "handle", "--payload", json.dumps(payload or {"n": n, "depth": 1})]
+            command = "tally" if plugin == "clerk" and not payload else "handle"
+            arguments += ["--command", command, "--payload", json.dumps(payload or {"n": n, "depth": 1})]
             if key:
                 arguments += ["--dedupe-key", f"key {draw.randrange(20)}"]
                 # The job that is printed may be an older one.
@@ -452,7 +502,7 @@ class Torture:
             self.client("queue", "retry", job, kind="enqueue", job=job)
 
     def step_reset(self, draw):
-        self.client("reset", draw.choice(["flaky", "ticker"]))
+        self.client("reset", draw.choice(["flaky", "ticker", "clerk"]))
 
     def step_pause(self, draw):
         self.client("pause", "held", kind="pause", plugin="held")
@@ -525,23 +575,15 @@ class Torture:
         self.replace(self.path("clock"), f"{offset:+d}\n")
 
     def step_fill(self, draw):
-        if self.small_disk and not self.full_steps:
+        if self.disk.kind != "plain" and not self.full_steps:
             self.full_steps = draw.randrange(2, 9)
             self.note("full")
-            with open(os.path.join(self.state, "ballast"), "ab", buffering=0) as ballast:
-                free = os.statvfs(self.state)
-                try:
-                    os.posix_fallocate(ballast.fileno(), 0, free.f_bavail * free.f_bsize)
-                    while True:
-                        ballast.write(bytes(4096))
-                except OSError:
-                    # Full, as it should be.
-                    return
+            self.disk.fill()
 
     def make_room(self):
         if self.full_steps:
             self.full_steps = 0
-            os.unlink(os.path.join(self.state, "ballast"))
+            self.disk.make_room()
             self.note("room")
 
     def step_meddle(self, draw):
@@ -571,7 +613,7 @@ class Torture:
     def live(self):
         """One life of the daemon: what happens in it is drawn before it begins."""
         draw = random.Random(f"{self.seed}/{self.life + 1}")
-        end = draw.choices(["kill", "seldom", "often", "stop", "stop and kill"], [30, 10, 35, 20, 5])[0]
+        end = draw.choices(["kill", "seldom", "often", "stop", "stop and kill", "cut"], [22, 9, 28, 16, 5, 20])[0]
         point = None
         if end == "seldom":
             point = (draw.choice(SELDOM), draw.choice([0, 0, 1]))
@@ -615,12 +657,50 @@ class Torture:
             end = "stop and kill"
         if end == "stop":
             return self.stop()
+        if end == "cut":
+            return self.cut(draw)
         if end == "stop and kill":
             self.make_room()
             self.note("terminating")
             self.daemon.terminate()
             time.sleep(draw.choice([0, 0.02, 0.1, 0.5]))
         return self.ended("killed")
+
+    def cut(self, draw):
+        """The power fails under load: only what was told before has to be there when it is back."""
+        stopping, linger = draw.random() < 0.2, draw.choice([0, 0, 0.01, 0.1, 0.5])
+        # Some of these are answered before, some are not.
+        for plugin in draw.choices(ENDPOINTS, k=draw.randrange(4, 20)):
+            self.deliver(plugin)
+        time.sleep(draw.uniform(0, 0.03))
+        if stopping:
+            self.note("terminating")
+            self.daemon.terminate()
+            time.sleep(draw.choice([0, 0.02, 0.1]))
+        if self.disk.kind != "ext4":
+            return self.ended("killed")
+        self.note("cut")
+        self.disk.cut()
+        # A daemon that notices it before it is gone.
+        time.sleep(linger)
+        self.ended("cut")
+        for entry in self.clients:
+            entry[0].kill()
+        self.await_clients()
+        for sender in self.senders:
+            sender.join()
+        self.end_marked()
+        self.disk.power_up()
+        self.note("power")
+
+    def end_marked(self):
+        """Ends what the daemon has left behind, as the loss of power does."""
+        while left := check.marked(self.mark):
+            for pid in left:
+                # It may be gone by itself.
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.005)
 
     def without_daemon(self, draw):
         for _ in range(draw.randrange(1, 4)):
@@ -690,16 +770,14 @@ class Torture:
             if process and process.poll() is None:
                 process.kill()
                 process.wait()
-        if self.small_disk:
-            if self.keep:
-                shutil.copytree(self.state, self.path("kept"), ignore=shutil.ignore_patterns("ballast"))
-                subprocess.run(["umount", self.state])
-                shutil.copytree(self.path("kept"), self.state, dirs_exist_ok=True)
-                shutil.rmtree(self.path("kept"))
-            return
-        # Without a namespace that ends with us: what a killed daemon has left, by the mark that it bears.
-        for pid in check.marked(self.database):
-            os.kill(pid, signal.SIGKILL)
+        if self.disk.kind == "plain":
+            # Without a namespace that ends with us: what a killed daemon has left.
+            self.end_marked()
+        elif self.keep:
+            shutil.copytree(self.state, self.path("kept"), ignore=shutil.ignore_patterns("ballast", "lost+found"))
+            self.disk.unmount()
+            shutil.copytree(self.path("kept"), self.state, dirs_exist_ok=True)
+            shutil.rmtree(self.path("kept"))
 
 
 if __name__ == "__main__":
