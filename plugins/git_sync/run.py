@@ -119,6 +119,8 @@ def emitted(mirror, name, state, checked):
         if first and not checked["emit_existing"]:
             return ductile.ok(f"first poll: {name} is at {target[:12]}, nothing emitted", state={**begun(checked), "tip": target})
     known = tip is None or mirror.fetch_commit(tip)
+    if not known:
+        offset = 0
     events = []
     base = tip if tip is None or not known else mirror.base(tip, target)
     rewritten = tip is not None and (not known or base != tip)

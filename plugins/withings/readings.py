@@ -97,7 +97,7 @@ class Reading:
         if not self.silent:
             if len(self.events) >= self.room:
                 return False
-            dedupe = f"{self.kind}:{identity}:{mark.hex()}"
+            dedupe = f"{self.kind}:{key.hex()}:{mark.hex()}"
             self.events.append(ductile.event(f"withings.{self.kind}", payload, dedupe))
         self.seen.pop(key, None)
         self.seen[key] = mark

@@ -191,6 +191,21 @@ class GitSync(Connector):
         self.commit("next")
         self.assertEqual(self.titles(), ["next"])
 
+    def test_what_was_left_to_emit_is_nowhere(self):
+        self.commit("one")
+        self.poll()
+        self.many(1200)
+        self.assertEqual(len(self.titles()), 1000)
+        self.run_git("update-ref", "-d", "refs/heads/main")
+        self.commit("other")
+        self.run_git("gc", "--quiet", "--prune=now")
+        shutil.rmtree(self.mirror)
+        response = self.poll()
+        self.assertEqual([event["type"] for event in response["events"]], ["git.rewritten"])
+        self.assertIn("is gone from the repository", response["logs"][0]["message"])
+        self.commit("next")
+        self.assertEqual(self.titles(), ["next"])
+
     def test_depth_limits_the_first_fetch_only(self):
         self.many(20)
         config = {"url": f"file://{self.remote}", "depth": 2}
