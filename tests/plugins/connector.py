@@ -8,6 +8,8 @@ from support import PluginTest, spawn
 
 class Connector(PluginTest):
     config = {}
+    # In place of Python's; for what goes into the environment.
+    program = ()
 
     def setUp(self):
         self.state = {}
@@ -28,7 +30,7 @@ class Connector(PluginTest):
         return response
 
     def answered(self, request):
-        done = spawn(self.plugin, request)
+        done = spawn(self.plugin, request, *self.program)
         self.stdout = done.stdout.decode()
         response = json.loads(self.stdout)
         self.assertEqual(done.stderr, b"")
