@@ -3,7 +3,6 @@
 DTDs are refused: with them, a few bytes can become gigabytes, or the content of a local file.
 """
 
-import html.parser
 import json
 import re
 import urllib.parse
@@ -11,14 +10,13 @@ import xml.etree.ElementTree as ElementTree
 from xml.parsers import expat
 
 import ductile
+from ductile_text import plain
 from seen import Item
 
 MAX_DEPTH = 100
 MAX_TEXT = 10_000
 MAX_LINE = 1000
 MAX_LISTED = 50
-# What stands for a line's end in the text of HTML.
-BLOCKS = frozenset("br p div li tr h1 h2 h3 h4 h5 h6 blockquote pre".split())
 
 
 def feed_items(answer, kind):
@@ -79,7 +77,7 @@ def _rss(item, base):
     return {
         "id": guid or link,
         "title": _line(_text(item, "title")),
-        "text": _plain(_text(item, "description") or _text(item, "encoded")),
+        "text": plain(_text(item, "description") or _text(item, "encoded"), MAX_TEXT),
         "url": link,
         "author": _line(_text(item, "author") or _text(item, "creator")),
         "published": _line(_text(item, "pubDate") or _text(item, "date")),
@@ -97,8 +95,8 @@ def _atom(entry, base):
     link = (links.get("alternate") or [None])[0]
     return {
         "id": _text(entry, "id") or link,
-        "title": _line(_plain(_text(entry, "title")) or ""),
-        "text": _plain(_text(entry, "summary") or _text(entry, "content")),
+        "title": _line(plain(_text(entry, "title"), MAX_TEXT) or ""),
+        "text": plain(_text(entry, "summary") or _text(entry, "content"), MAX_TEXT),
         "url": link,
         "author": _line(_text(author, "name")) if author is not None else None,
         "published": _line(_text(entry, "published")),
@@ -149,34 +147,3 @@ def _link(text, base):
     except ValueError:
         return None
     return address[: 2 * MAX_LINE] if address.startswith(("http://", "https://")) else None
-
-
-class _Plain(html.parser.HTMLParser):
-    def __init__(self):
-        super().__init__()
-        self.pieces = []
-        self.silent = 0
-
-    def handle_starttag(self, tag, attrs):
-        self.silent += tag in ("script", "style")
-        if tag in BLOCKS:
-            self.pieces.append("\n")
-
-    def handle_endtag(self, tag):
-        self.silent -= tag in ("script", "style") and self.silent > 0
-        if tag in BLOCKS:
-            self.pieces.append("\n")
-
-    def handle_data(self, data):
-        if not self.silent:
-            self.pieces.append(data)
-
-
-def _plain(text):
-    """The text of HTML, or of what is none, in lines."""
-    # What is behind it would be cut anyway, and parsing it takes time.
-    parser = _Plain()
-    parser.feed(text[: 10 * MAX_TEXT])
-    parser.close()
-    lines = (" ".join(line.split()) for line in "".join(parser.pieces).splitlines())
-    return "\n".join(line for line in lines if line)[:MAX_TEXT] or None
