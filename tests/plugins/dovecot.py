@@ -60,9 +60,17 @@ service anvil {{
 
 def missing():
     """Why there can be none here, or None."""
-    if shutil.which("dovecot", path=f"{os.environ['PATH']}:/usr/sbin") is None:
+    program = _program()
+    if program is None:
         return "no dovecot (Debian, Ubuntu: dovecot-imapd)"
+    version = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=PATIENCE).stdout
+    if not version.startswith("2.3."):
+        return f"dovecot is {version.strip()}, and the configuration here is for 2.3"
     return None
+
+
+def _program():
+    return shutil.which("dovecot", path=f"{os.environ['PATH']}:/usr/sbin")
 
 
 class Dovecot:
@@ -91,10 +99,9 @@ class Dovecot:
         self.start()
 
     def start(self):
-        program = shutil.which("dovecot", path=f"{os.environ['PATH']}:/usr/sbin")
         config = os.path.join(self._folder.name, "dovecot.conf")
         with open(os.path.join(self._folder.name, "output"), "wb") as output:
-            self._process = subprocess.Popen([program, "-F", "-c", config], stdout=output, stderr=output, stdin=subprocess.DEVNULL)
+            self._process = subprocess.Popen([_program(), "-F", "-c", config], stdout=output, stderr=output, stdin=subprocess.DEVNULL)
         deadline = time.monotonic() + PATIENCE
         while True:
             try:

@@ -22,7 +22,7 @@ def mails(*numbers):
     return [mail(f"m{number}") for number in numbers]
 
 
-@unittest.skipIf(dovecot.missing(), dovecot.missing())
+@unittest.skipIf(MISSING := dovecot.missing(), MISSING)
 class EmailIn(Connector):
     plugin = "email_in"
 
