@@ -169,6 +169,10 @@ def changes(mailbox, position, checked, source, state):
         if not done:
             raise
         ductile.log("warn", f"the time is over; {len(uids) - done} messages are left for the next poll")
+        if checked["mark_seen"] and emitted:
+            # The server is in the middle of an answer.
+            ductile.log("warn", f"{len(emitted)} messages are not marked as read")
+            emitted = []
     left = len(uids) - done
     if not left:
         position.again_since = None

@@ -377,17 +377,24 @@ class NoServer(Connector):
                 self.assertEqual(self.state, {})
 
     def test_what_was_read_before_the_time_was_over_counts(self):
+        for mark, select in ((False, "EXAMINE"), (True, "SELECT")):
+            with self.subTest(mark=mark):
+                self.state = {}
+                self.late(mark, select)
+
+    def late(self, mark, select):
         selected = b"* 2 EXISTS\r\n* OK [UIDVALIDITY 7] x\r\n* OK [UIDNEXT 3] x\r\n"
         lines = b"".join(b'* %d FETCH (UID %d RFC822.SIZE 14 INTERNALDATE "02-Jan-2026 10:00:00 +0000" BODY[HEADER.FIELDS (X)] {2}\r\n\r\n)\r\n'
                          % (n, n) for n in (1, 2))
         response = self.asked_of(
-            *IN, "EXAMINE", selected + b"TAG OK x\r\n", "UID SEARCH", b"* SEARCH 1 2\r\nTAG OK x\r\n", "UID FETCH", lines + b"TAG OK x\r\n",
+            *IN, select, selected + b"TAG OK x\r\n", "UID SEARCH", b"* SEARCH 1 2\r\nTAG OK x\r\n", "UID FETCH", lines + b"TAG OK x\r\n",
             "UID FETCH 1", b"* 1 FETCH (UID 1 BODY[]<0> {14}\r\nSubject: a\r\n\r\n)\r\nTAG OK x\r\n", "UID FETCH 2", b"* 2 FETCH",
-            hang=True, timeout=2, emit_existing=True)
+            hang=True, timeout=2, emit_existing=True, mark_seen=mark)
         self.assert_ok(response)
         self.assertEqual([event["payload"]["subject"] for event in response["events"]], ["a"])
         self.assertEqual(self.state["cursor"], 1)
         self.assertIn("1 left", response["result"])
+        self.assertEqual(len(response["logs"]), 2 if mark else 1)
 
 
 if __name__ == "__main__":
