@@ -1,4 +1,4 @@
-"""docs/cookbook.md: each recipe, just as it is written, with the real daemon and stand-ins for the servers."""
+"""The cookbook in plugins/README.md: each recipe, just as it is written, with the real daemon and stand-ins for the servers."""
 
 import hashlib
 import hmac
@@ -19,7 +19,8 @@ import dovecot
 from support import FIXTURES, PATIENCE, ROOT, HttpServer
 
 DUCTILE = pathlib.Path(os.environ.get("DUCTILE") or pathlib.Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target") / "debug" / "ductile").absolute()
-RECIPES = dict(re.findall(r"^## (.*?)\n.*?^```yaml\n(.*?)^```", (ROOT / "docs" / "cookbook.md").read_text(), re.MULTILINE | re.DOTALL))
+COOKBOOK = (ROOT / "plugins" / "README.md").read_text().partition("\n## Cookbook\n")[2]
+RECIPES = dict(re.findall(r"^### (.*?)\n.*?^```yaml\n(.*?)^```", COOKBOOK, re.MULTILINE | re.DOTALL))
 FEED = "<rss><channel><title>News</title>%s</channel></rss>"
 ITEM = "<item><guid>%d</guid><title>Item %d</title><link>http://example.com/%d</link></item>"
 
