@@ -78,7 +78,7 @@ fn schedule(schedule: &Schedule) -> String {
 
 fn named(named: &NamedSchedule) -> String {
     let payload: String = named.payload.iter().map(|(name, value)| entry(name, &json(value))).collect();
-    let (id, command) = (text(&named.id), named.command);
+    let (id, command) = (text(&named.id), named.command.clone());
     format!("{{id: {id}, command: {command}, {}, payload: {{{payload}}}}}, ", schedule(&named.schedule))
 }
 
