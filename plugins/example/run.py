@@ -23,6 +23,7 @@ Exit codes:
 
 import hashlib
 import os
+import re
 import stat
 import sys
 
@@ -89,10 +90,12 @@ def settings(request):
     path = config.get("path")
     if not isinstance(path, str) or not path or "\0" in path:
         raise ductile.Misconfigured("config.path must be the name of a file")
-    try:
-        max_bytes = int(config.get("max_bytes", DEFAULT_MAX_BYTES))
-    except (TypeError, ValueError):
-        raise ductile.Misconfigured(f"config.max_bytes must be a whole number, not {config['max_bytes']!r}") from None
+    max_bytes = config.get("max_bytes", DEFAULT_MAX_BYTES)
+    if isinstance(max_bytes, str) and re.fullmatch("[0-9]{1,18}", max_bytes):
+        max_bytes = int(max_bytes)
+    # A bool is an int for Python, but no number.
+    if type(max_bytes) is not int or max_bytes < 0:
+        raise ductile.Misconfigured(f"config.max_bytes must be a whole number of bytes, not {max_bytes!r}")
     return path, max_bytes
 
 

@@ -25,6 +25,7 @@ SHELL = "/bin/sh"
 # Linux takes 128 KiB for one variable.
 MAX_VARIABLE = 100_000
 MAX_EVENTS = 1000
+MAX_TYPE_BYTES = 256
 MAX_OUTPUT = 8 * 1024 * 1024
 MAX_LOG_LINES = 100
 MAX_LOG_LINE = 500
@@ -54,6 +55,8 @@ def settings(request):
         "event_type": read.text("event_type", "exec.output"),
         "max_output": read.size("max_output", 1, MAX_OUTPUT, 1024 * 1024),
     }
+    if len(checked["event_type"].encode()) > MAX_TYPE_BYTES:
+        read.wrong("event_type", f"must have at most {MAX_TYPE_BYTES} bytes")
     both = set(checked["success"]) & set(checked["permanent"])
     if both:
         read.wrong("permanent_codes", f"has {min(both)}, which is in success_codes, too")

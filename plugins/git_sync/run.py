@@ -50,7 +50,7 @@ def settings(request):
     checked["source"] = hashlib.sha256(f"{checked['url']}\n{checked['branch']}".encode()).hexdigest()[:16]
     ductile.hide(os.environ.get("GIT_SYNC_PASSWORD"))
     _check_url(read, checked["url"])
-    if not os.path.isabs(checked["path"]) or os.path.normpath(checked["path"]) == "/":
+    if not os.path.isabs(checked["path"]) or not os.path.normpath(checked["path"]).strip("/"):
         read.wrong("path", "must be a whole path of a folder of its own, from /")
     if checked["branch"] is not None and not BRANCH.fullmatch(checked["branch"]):
         read.wrong("branch", "cannot be the name of a branch; write it without refs/heads/")

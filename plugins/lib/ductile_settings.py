@@ -11,6 +11,8 @@ import ductile
 
 _UNITS = {"": 1, "B": 1, "KB": 1024, "MB": 1024**2}
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
+# Python would take 1_000, +5 and digits of other scripts, too.
+_NUMBER = re.compile(r"\s*-?[0-9]+(\.[0-9]+)?\s*")
 _REQUIRED = object()
 
 
@@ -59,9 +61,10 @@ class Settings:
         value = self._value(key, default)
         if value is None:
             return default
-        if value in (True, "true"):
+        # 1 equals True for Python.
+        if value is True or value == "true":
             return True
-        if value in (False, "false"):
+        if value is False or value == "false":
             return False
         return self.wrong(key, "must be true or false")
 
@@ -74,6 +77,8 @@ class Settings:
         try:
             # A bool is an int for Python, and int() would cut a float.
             if isinstance(value, bool) or (whole and isinstance(value, float)):
+                raise ValueError
+            if isinstance(value, str) and not _NUMBER.fullmatch(value):
                 raise ValueError
             number = kind(value)
             if not low <= number <= high:

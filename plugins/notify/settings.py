@@ -21,6 +21,8 @@ KEYS = {
 COMMON_KEYS = ("via", "timeout", "ca_file")
 PRIORITIES = {"min": 1, "low": 2, "default": 3, "high": 4, "max": 5, "urgent": 5}
 PORTS = {"starttls": 587, "implicit": 465, "none": 25}
+# Python would take 1_000, +5 and digits of other scripts, too.
+NUMBER = re.compile(r"\s*-?[0-9]+(\.[0-9]+)?\s*")
 
 
 class BadConfig(ductile.Failure):
@@ -141,6 +143,8 @@ def number(config, key, kind, low, high, default):
     try:
         # A bool is an int for Python, and int() would cut a float.
         if isinstance(value, bool) or (kind is int and isinstance(value, float)):
+            raise ValueError
+        if isinstance(value, str) and not NUMBER.fullmatch(value):
             raise ValueError
         value = kind(value)
         if not low <= value <= high:

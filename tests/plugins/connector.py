@@ -3,6 +3,7 @@
 import datetime
 import json
 
+import schemas
 from support import PluginTest, spawn
 
 
@@ -25,6 +26,7 @@ class Connector(PluginTest):
             request["payload"] = request["event"].get("payload", {})
         request["deadline_at"] = deadline.isoformat(timespec="milliseconds").replace("+00:00", "Z")
         response = self.answered(json.dumps(request))
+        schemas.check(self.plugin, request, response, self.code)
         self.state.update(response.get("state_updates", {}))
         self.assertLess(len(json.dumps(self.state)), 1_048_576)
         return response

@@ -12,6 +12,8 @@ import tempfile
 import threading
 import unittest
 
+import schemas
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 FIXTURES = pathlib.Path(__file__).resolve().parent / "fixtures"
 # Far above what a job needs; only to end a test that hangs.
@@ -59,7 +61,10 @@ class PluginTest(unittest.TestCase):
 
     def run_plugin(self, command, config, event=None):
         """The response, after checking what holds for all of them."""
-        return self.checked(spawn(self.plugin, json.dumps(request(command, config, event))))
+        asked = request(command, config, event)
+        response = self.checked(spawn(self.plugin, json.dumps(asked)))
+        schemas.check(self.plugin, asked, response, 0)
+        return response
 
     def checked(self, done):
         self.assertEqual(done.returncode, 0, done.stderr)

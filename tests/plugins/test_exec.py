@@ -127,9 +127,9 @@ class Exec(Connector):
     def test_wrong_configuration(self):
         self.config = {"command": ["true"]}
         self.assert_each_misconfigured({
-            "command": (..., [], "", [7], {"a": 1}, ["a\0b"]), "shell": ("yes", 1.5), "cwd": ("here", 7),
-            "timeout": (0, "x"), "success_codes": ([256], "x", {}), "permanent_codes": ([0], [-1]),
-            "output": ("xml",), "event_type": ("", 7), "max_output": ("9MB", "x", 0), "comand": ("x",),
+            "command": (..., [], "", [7], {"a": 1}, ["a\0b"]), "shell": ("yes", 1.5, 1), "cwd": ("here", 7),
+            "timeout": (0, "x", "1_0", "+5"), "success_codes": ([256], "x", {}), "permanent_codes": ([0], [-1]),
+            "output": ("xml",), "event_type": ("", 7, "x" * 257), "max_output": ("9MB", "x", 0), "comand": ("x",),
         })
 
 

@@ -294,7 +294,7 @@ class GitSync(Connector):
     def test_wrong_configuration(self):
         self.assert_each_misconfigured({
             "url": (..., 7, "", "relative", "https://user:password@example.com/x", "https://user@example.com/x"),
-            "path": (..., "relative", "/"), "branch": ("a..b", "-x", "a b", "x/", "a.lock", "refs/heads/*"),
+            "path": (..., "relative", "/", "//", "/./.."), "branch": ("a..b", "-x", "a b", "x/", "a.lock", "refs/heads/*"),
             "depth": (0, "x", 1.5), "emit_existing": ("yes",), "timeout": (0,), "pth": ("x",),
         })
 

@@ -4,6 +4,7 @@ import copy
 import json
 import unittest
 
+import schemas
 from support import FIXTURES, ROOT, PluginTest, loaded, request, spawn
 
 RUN = loaded("github", "run")
@@ -255,7 +256,9 @@ class GithubTest(PluginTest):
             for path in paths_of(body):
                 for value in ODD_VALUES:
                     event = {"type": f"webhook.{kind}", "payload": replaced(body, path, value)}
-                    response = respond(request("handle", {}, event))
+                    asked = request("handle", {}, event)
+                    response = respond(asked)
+                    schemas.check("github", asked, response, 0)
                     for event in response.get("events", []):
                         event.get("dedupe_key", "").encode()
                     if response["status"] == "error":

@@ -132,7 +132,7 @@ class Ntfy(NotifyTest):
             "token": ("a b", "a\nb", "ü", 7),
             "priority": (0, 6, "x", 1.5, True, [1]),
             "tags": ([7], {"a": 1}, [""]),
-            "timeout": (0, 101, "x", "nan", "inf", True, []),
+            "timeout": (0, 101, "x", "1_0", "nan", "inf", True, []),
             "ca_file": (7, ["a"], "a\nb"),
             "topik": ("x",),
         }.items():
