@@ -1,7 +1,8 @@
 //! The contract of `plugins/README.md`, over every plugin that is bundled, and those that will be.
 
+use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::{Value, json};
@@ -15,8 +16,12 @@ struct Bundled {
     site: Site,
 }
 
+fn plugins() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("plugins")
+}
+
 fn bundled() -> Vec<Bundled> {
-    let folders = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("plugins")).unwrap();
+    let folders = fs::read_dir(plugins()).unwrap();
     let mut found = Vec::new();
     for folder in folders.map(|entry| entry.unwrap().path()) {
         let Ok(manifest) = fs::read_to_string(folder.join("manifest.yaml")) else { continue };
@@ -44,6 +49,18 @@ impl Bundled {
     fn keys(&self, kind: &str) -> Vec<&str> {
         let keys = self.manifest["config_keys"][kind].as_array();
         keys.into_iter().flatten().map(|key| key.as_str().unwrap()).collect()
+    }
+
+    fn file(&self, name: &str) -> Option<String> {
+        fs::read_to_string(plugins().join(&self.name).join(name)).ok()
+    }
+
+    /// That of its configuration, and that as a validator.
+    fn schema(&self) -> (Value, jsonschema::Validator) {
+        let text = self.file("config.schema.json").unwrap_or_else(|| panic!("{}: no config.schema.json", self.name));
+        let schema = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", self.name));
+        let validator = compiled(&schema, &self.name);
+        (schema, validator)
     }
 
     /// The least that ductile would send.
@@ -116,6 +133,12 @@ impl Bundled {
     }
 }
 
+#[track_caller]
+fn compiled(schema: &Value, what: &str) -> jsonschema::Validator {
+    jsonschema::draft202012::meta::validate(schema).unwrap_or_else(|error| panic!("{what}: {error}"));
+    jsonschema::draft202012::new(schema).unwrap_or_else(|error| panic!("{what}: {error}"))
+}
+
 fn is_event(event: &Value) -> bool {
     let fields = event.as_object().unwrap();
     fields.iter().all(|(field, value)| match (field.as_str(), value.as_str()) {
@@ -182,6 +205,65 @@ fn ductile_takes_what_they_answer() {
         for command in plugin.commands().into_iter().filter(|command| *command != "health" && *command != "init") {
             let ran = plugin.site.cli(["run", &name, "--command", command]);
             assert!(!format!("{ran:?}").contains("protocol error"), "{name} {command}: {ran:?}");
+        }
+    }
+}
+
+#[test]
+fn the_schema_of_a_configuration_has_the_keys_of_the_manifest() {
+    for plugin in bundled() {
+        let (name, (schema, _)) = (&plugin.name, plugin.schema());
+        assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema", "{name}");
+        assert_eq!((&schema["type"], &schema["additionalProperties"]), (&json!("object"), &json!(false)), "{name}");
+        assert!(schema["title"].is_string(), "{name}");
+        let (required, optional) = (plugin.keys("required"), plugin.keys("optional"));
+        assert_eq!(schema["required"], json!(required), "{name}");
+        let properties = schema["properties"].as_object().unwrap();
+        let keys: BTreeSet<_> = properties.keys().map(String::as_str).collect();
+        assert_eq!(keys, required.into_iter().chain(optional).collect(), "{name}");
+        for (key, property) in properties {
+            let description = property["description"].as_str().unwrap_or_default();
+            assert!(description.ends_with('.'), "{name}: {key} has no description that is a sentence");
+        }
+    }
+}
+
+#[test]
+fn the_schema_of_a_configuration_takes_its_examples_and_refuses_a_wrong_key() {
+    let plugins = bundled();
+    let mut seen = BTreeSet::new();
+    for plugin in &plugins {
+        // The other plugins in it are used as they are meant to be, too.
+        let Some(example) = plugin.file("example.yaml") else { continue };
+        let example: Value = serde_yaml::from_str(&example).unwrap();
+        for (instance, settings) in example["plugins"].as_object().unwrap() {
+            let used = settings["uses"].as_str().unwrap_or(instance);
+            let (_, schema) = plugins.iter().find(|other| other.name == used).unwrap().schema();
+            let mut config = settings["config"].clone();
+            let wrong: Vec<_> = schema.iter_errors(&config).map(|error| error.to_string()).collect();
+            assert!(wrong.is_empty(), "{} has {instance}: {wrong:?}", plugin.name);
+            config["no_such_key"] = true.into();
+            assert!(!schema.is_valid(&config), "{used}");
+            seen.insert(used.to_owned());
+        }
+        assert!(seen.contains(&plugin.name), "its own example does not use {}", plugin.name);
+    }
+    assert!(seen.len() >= 10, "{seen:?}");
+}
+
+#[test]
+fn the_schemas_in_a_manifest_are_schemas() {
+    for plugin in bundled() {
+        for command in plugin.manifest["commands"].as_array().unwrap() {
+            for kind in ["input_schema", "output_schema"] {
+                let schema = &command[kind];
+                if !schema.is_null() {
+                    compiled(schema, &format!("{}: {} {kind}", plugin.name, command["name"]));
+                }
+                if kind == "input_schema" && command["name"] == "handle" {
+                    assert!(!schema.is_null(), "{}: handle takes a payload, but has no {kind}", plugin.name);
+                }
+            }
         }
     }
 }
