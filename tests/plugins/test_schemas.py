@@ -44,7 +44,7 @@ VALUES = [
     None, True, False, 0, 1, -1, 2, 1.5, 5.0, 1e300, 10**30, 300_000,
     "", " ", "x", "x\n", "a\nb", "a\tb", "\0", "x" * 300, "x" * 100_000, "ü", WIDE,
     "true", "yes", "0", "1", " 5 ", "5\n", "+5", "-1", "1_000", "0.5", ".5", "1e3", "nan", "٥", "9" * 5000, "1,2", "1,,2", ",", "a, b", "a,\nb", "5,5",
-    "10MB", "300 kb", "1GB", "5.0", "/", "/x", "//", "/./..", "/...", "relative",
+    "10MB", "300 kb", "1GB", "5.0", "/", "/x", "//", "/./..", "/x/..", "/...", "relative",
     "http://a", "HTTPS://a:1/b?c#d", "http://", "http://:80/", "http://a:99999/", "http://u:p@a/", "http://u@a/", "http://a b/", "http://[::1/", "ftp://a",
     "ssh://u@a/b", "ssh://u:p@a/b", "git@a:b", "a:b", "a@b", "Ann <a@b.c>", "a@b, c@d", "::1", "a%b",
     [], [""], [" "], ["x"], ["x", "x"], ["x", None], ["a,b"], ["a\nb"], ["\0"], ["", "x"], [None], [7], [{}], [[]], [5.0], ["5"], ["+5"], [0], [-1], [300], [True],
@@ -93,6 +93,7 @@ UNSAID = [
     ("bytes are not characters", "event_type", lambda value: value == WIDE),
     ("names in any case", "headers", lambda value: value == {"HOST": "x"}),
     ("ports and brackets of an address", "base_url fail_url url", lambda value: value in ("http://a:99999/", "http://[::1/")),
+    ("paths that lead to the root", "path", lambda value: value == "/x/.."),
     ("what a mail address is", "from to", lambda value: isinstance(value, str) and "@" in value),
     ("bytes, regular expressions, and the order of checks", "checks", lambda value: value[0].get("emit") == WIDE or value[0].get("op") in ("default", "regex")),
 ]
