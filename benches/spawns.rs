@@ -1,20 +1,24 @@
 //! What each thing that a plugin is started with costs: `cargo bench --bench spawns`; half a minute.
 //!
-//! The same program is started in five ways, each with one thing more than the one before, taking turns; the last is how
-//! `plugin::spawn` does it. Medians of rounds: until the start returns, and until the process was reaped.
+//! The same program is started in five ways, each with one thing more than the one before, taking turns; the last is with
+//! tokio's process and pipes. Medians of rounds: until the start returns, and until the process was reaped.
+//!
+//! Then the bare way again, with ever longer work of this thread before: what a start costs on a machine whose other
+//! processor has gone to sleep meanwhile.
 
 mod support;
 
 use std::io::{Read, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use support::{compile, quantile, runtime};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const ROUNDS: usize = 40;
 const PER_ROUND: usize = 60;
+const BUSY_US: [u64; 6] = [0, 100, 200, 400, 800, 1600];
 const WAYS: [&str; 5] = ["bare", "stderr piped", "its folder", "its environment", "by tokio"];
 const VARIABLES: [(&str, &str); 8] = [
     ("PATH", "/usr/local/bin:/usr/bin:/bin"),
@@ -60,8 +64,23 @@ fn main() {
             }
         }
     }
+    let mut after = vec![(vec![], vec![]); BUSY_US.len()];
+    for _ in 0..rounds {
+        for (busy, (starts, wholes)) in BUSY_US.into_iter().zip(&mut after) {
+            for _ in 0..per_round {
+                let begun = Instant::now();
+                while begun.elapsed() < Duration::from_micros(busy) {
+                    std::hint::spin_loop();
+                }
+                let (start, whole) = by_std(command(0));
+                starts.push(start);
+                wholes.push(whole);
+            }
+        }
+    }
     println!("microseconds, medians of {rounds} rounds of {per_round}: until it is started, until it was reaped");
-    for (name, (mut starts, mut wholes)) in WAYS.into_iter().zip(times) {
+    let names = WAYS.iter().map(|way| (*way).to_owned()).chain(BUSY_US.iter().map(|busy| format!("after {busy} µs")));
+    for (name, (mut starts, mut wholes)) in names.zip(times.into_iter().chain(after)) {
         println!("{name:>16} {:>6.0} {:>6.0}", quantile(&mut starts, 0.5), quantile(&mut wholes, 0.5));
     }
 }

@@ -23,11 +23,13 @@ pub(super) struct Args {
     dir: PathBuf,
 }
 
-const FILES: [File<'_>; 11] = [
+const FILES: [File<'_>; 13] = [
     ("config.yaml", include_str!("init/config.yaml"), false),
     ("README.md", include_str!("init/README.md"), false),
+    ("plugins/echo/config.schema.json", include_str!("../../plugins/echo/config.schema.json"), false),
     ("plugins/echo/manifest.yaml", include_str!("../../plugins/echo/manifest.yaml"), false),
     ("plugins/echo/run.sh", include_str!("../../plugins/echo/run.sh"), true),
+    ("plugins/example/config.schema.json", include_str!("../../plugins/example/config.schema.json"), false),
     ("plugins/example/manifest.yaml", include_str!("../../plugins/example/manifest.yaml"), false),
     ("plugins/example/run.py", include_str!("../../plugins/example/run.py"), true),
     ("plugins/lib/ductile.py", include_str!("../../plugins/lib/ductile.py"), false),

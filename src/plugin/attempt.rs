@@ -88,9 +88,9 @@ pub(super) async fn run_process(
     let input = request(plugin, call, timeout);
     drop(preparing);
     crash_point!("spawn.before");
-    let child = spawn(command).instrument(trace_span!("spawn")).await.map_err(Ending::NotStarted)?;
+    let started = spawn(command).instrument(trace_span!("spawn")).await.map_err(Ending::NotStarted)?;
     crash_point!("spawn.after");
-    let supervised = process::supervise(child, input, deadline, cancel, limits, at_exit);
+    let supervised = process::supervise(started, input, deadline, cancel, limits, at_exit);
     let ended = supervised.instrument(trace_span!("pipes")).await;
     crash_point!("response.before_read");
     ended.map_err(Ending::Lost)

@@ -14,6 +14,7 @@ use tokio::process::Child;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::spawn::Started;
 use crate::fault::crash_point;
 
 mod pipes;
@@ -103,16 +104,17 @@ enum Wake {
 ///
 /// When the child's exit status cannot be had.
 pub(crate) async fn supervise(
-    mut child: Child,
+    started: Started,
     input: Vec<u8>,
     deadline: Instant,
     cancel: &Cancel,
     limits: &Limits,
     at_exit: AtExit<'_>,
 ) -> io::Result<Ended> {
+    let Started { mut child, streams } = started;
     // Declared after the child, so dropped before it: the leader must not be reaped before its group is killed.
     let mut group = Group::led_by(&child);
-    let mut pipes = Pipes::new(&mut child, input, limits.stdout, limits.stderr);
+    let mut pipes = Pipes::new(streams, input, limits.stdout, limits.stderr);
     let mut timer = pin!(sleep_until(deadline));
     let mut terminate = pin!(cancel.terminate.cancelled());
     let mut kill = pin!(cancel.kill.cancelled());

@@ -9,7 +9,10 @@ use crate::cli::output;
 /// Shown already, by those who have the rest of the plugin.
 const SHOWN: [&str; 4] = ["name", "version", "protocol", "commands"];
 
-/// Writes the manifest, which is JSON text, one line a value.
+/// What is longer than this is shown as YAML, on lines of its own.
+const LONG: usize = 100;
+
+/// Writes the manifest, which is JSON text, one line a value unless that is long.
 pub(super) fn write(out: &mut impl Write, manifest: &str) -> io::Result<()> {
     let manifest: Map<String, Value> = serde_json::from_str(manifest)?;
     writeln!(out, "\nmanifest")?;
@@ -30,7 +33,15 @@ fn values<'a>(
     values: impl Iterator<Item = (&'a String, &'a Value)>,
 ) -> io::Result<()> {
     for (key, value) in values {
-        writeln!(out, "{:indent$}{key:16}  {}", "", text(value))?;
+        let text = text(value);
+        if value.is_string() || text.len() <= LONG {
+            writeln!(out, "{:indent$}{key:16}  {text}", "")?;
+            continue;
+        }
+        writeln!(out, "{:indent$}{key}", "")?;
+        for line in serde_yaml::to_string(value).map_err(io::Error::other)?.lines() {
+            writeln!(out, "{:indent$}    {}", "", output::printable(line))?;
+        }
     }
     Ok(())
 }

@@ -139,6 +139,12 @@ pub(super) mod testing {
         all(&source, &variables, Path::new("/etc/ductile")).map_err(|error| error.to_string())
     }
 
+    /// The settings of a plugin, which must be right.
+    pub(super) fn plugin(yaml: &str) -> PluginConfig {
+        let yaml = format!("plugins:\n  echo: {yaml}\n");
+        validate(&yaml).map_err(|problems| panic!("{problems}")).unwrap().plugins.remove("echo").unwrap()
+    }
+
     pub(in crate::config) fn problems(yaml: &str) -> String {
         validate(yaml).map(|_| "no problem".to_owned()).unwrap_or_else(|problems| problems)
     }

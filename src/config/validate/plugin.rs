@@ -174,13 +174,8 @@ fn circuit_breaker<'a>(reader: &mut Reader<'a>, plugin: &Section<'a>) -> Circuit
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{problems, validate};
+    use super::super::testing::{plugin, problems};
     use super::*;
-
-    fn plugin(yaml: &str) -> PluginConfig {
-        let yaml = format!("plugins:\n  echo: {yaml}\n");
-        validate(&yaml).map_err(|problems| panic!("{problems}")).unwrap().plugins.remove("echo").unwrap()
-    }
 
     #[test]
     fn defaults() {

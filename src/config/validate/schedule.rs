@@ -124,14 +124,8 @@ fn window<'a>(reader: &mut Reader<'a>, item: &Item<'a>) -> Option<Window> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::PluginConfig;
-    use super::super::testing::{problems, validate};
+    use super::super::testing::{plugin, problems};
     use super::*;
-
-    fn plugin(yaml: &str) -> PluginConfig {
-        let yaml = format!("plugins:\n  echo: {yaml}\n");
-        validate(&yaml).map_err(|problems| panic!("{problems}")).unwrap().plugins.remove("echo").unwrap()
-    }
 
     #[test]
     fn schedules() {

@@ -4,7 +4,7 @@ use nix::sys::signal::kill;
 use tokio::process::Command;
 
 use super::*;
-use crate::plugin::spawn::spawn;
+use crate::plugin::spawn::{Started, spawn};
 
 const FAR: Duration = Duration::from_secs(600);
 
@@ -12,7 +12,7 @@ fn limits() -> Limits {
     Limits { grace: Duration::from_millis(50), drain: Duration::from_millis(50), ..Limits::default() }
 }
 
-async fn sh(script: &str) -> Child {
+async fn sh(script: &str) -> Started {
     let mut command = Command::new("/bin/sh");
     command.args(["-c", script]);
     spawn(command).await.unwrap()
@@ -28,8 +28,8 @@ async fn finish(script: &str, input: Vec<u8>) -> Ended {
     ended
 }
 
-fn leader(child: &Child) -> Pid {
-    Pid::from_raw(child.id().unwrap().try_into().unwrap())
+fn leader(started: &Started) -> Pid {
+    Pid::from_raw(started.child.id().unwrap().try_into().unwrap())
 }
 
 /// Waits until no process of this group is left, be it as a zombie that init has not reaped yet.
@@ -99,11 +99,12 @@ async fn exit_code_and_signal_are_told() {
 
 #[tokio::test]
 async fn background_children_die_with_their_leader() {
-    let child = sh("sleep 600 & echo done").await;
-    let group = leader(&child);
+    let started = sh("sleep 600 & echo done").await;
+    let group = leader(&started);
     // With a drain this long, only the group's death can end the wait.
     let limits = Limits { drain: FAR, ..limits() };
-    let ended = supervise(child, Vec::new(), Instant::now() + FAR, &Cancel::default(), &limits, &|_| {}).await.unwrap();
+    let ended =
+        supervise(started, Vec::new(), Instant::now() + FAR, &Cancel::default(), &limits, &|_| {}).await.unwrap();
     assert!(ended.status.success() && ended.stdout.bytes == b"done\n");
     group_is_gone(group).await;
 }
@@ -130,10 +131,11 @@ async fn at_the_deadline_sigterm_then_sigkill() {
     for script in
         ["sleep 600", "trap '' TERM; while :; do sleep 600; done", "kill -STOP $$", "while :; do echo flood; done"]
     {
-        let child = sh(script).await;
-        let group = leader(&child);
-        let ended =
-            supervise(child, Vec::new(), Instant::now() + soon, &Cancel::default(), &limits(), &|_| {}).await.unwrap();
+        let started = sh(script).await;
+        let group = leader(&started);
+        let ended = supervise(started, Vec::new(), Instant::now() + soon, &Cancel::default(), &limits(), &|_| {})
+            .await
+            .unwrap();
         assert_eq!(ended.cause, Cause::Deadline, "{script}");
         assert!(!ended.status.success());
         group_is_gone(group).await;
@@ -160,8 +162,8 @@ async fn last_words_after_sigterm_are_read_and_change_nothing() {
 
 #[tokio::test]
 async fn an_exit_that_is_there_at_the_deadline_counts() {
-    let child = sh("exit 0").await;
-    let pid = child.id().unwrap();
+    let started = sh("exit 0").await;
+    let pid = started.child.id().unwrap();
     // Waits without the runtime, which therefore learns of the exit and of the deadline at once.
     loop {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
@@ -170,7 +172,7 @@ async fn an_exit_that_is_there_at_the_deadline_counts() {
         }
         std::thread::yield_now();
     }
-    let ended = supervise(child, Vec::new(), Instant::now(), &Cancel::default(), &limits(), &|_| {}).await.unwrap();
+    let ended = supervise(started, Vec::new(), Instant::now(), &Cancel::default(), &limits(), &|_| {}).await.unwrap();
     assert_eq!(ended.cause, Cause::Own);
 }
 
@@ -196,12 +198,12 @@ async fn cancelling_terminates_and_killing_does_not_wait() {
 
 #[tokio::test]
 async fn dropping_the_future_kills_the_group() {
-    let child = sh("sleep 600 & sleep 600").await;
-    let group = leader(&child);
+    let started = sh("sleep 600 & sleep 600").await;
+    let group = leader(&started);
     {
         let cancel = Cancel::default();
         let limits = limits();
-        let supervised = supervise(child, Vec::new(), Instant::now() + FAR, &cancel, &limits, &|_| {});
+        let supervised = supervise(started, Vec::new(), Instant::now() + FAR, &cancel, &limits, &|_| {});
         assert!(timeout(Duration::from_millis(20), supervised).await.is_err());
     }
     group_is_gone(group).await;
@@ -211,15 +213,15 @@ async fn dropping_the_future_kills_the_group() {
 async fn a_leader_that_has_left_its_group_is_stopped_all_the_same() {
     // Moves into our own group, which must not be signalled.
     let script = "exec python3 -c 'import os, time; os.setpgid(0, os.getpgid(os.getppid())); time.sleep(600)'";
-    let child = sh(script).await;
+    let started = sh(script).await;
     let left = || {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.id().unwrap())).unwrap();
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", started.child.id().unwrap())).unwrap();
         let fields: Vec<_> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
         fields[2] == nix::unistd::getpgrp().to_string()
     };
     while !left() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    let ended = supervise(child, Vec::new(), Instant::now(), &Cancel::default(), &limits(), &|_| {}).await.unwrap();
+    let ended = supervise(started, Vec::new(), Instant::now(), &Cancel::default(), &limits(), &|_| {}).await.unwrap();
     assert_eq!(ended.cause, Cause::Deadline);
 }

@@ -195,7 +195,7 @@ fn all_that_a_manifest_says_is_shown() {
         "manifest_spec     ductile.plugin",
         "manifest_version  1",
         "description       Looks at a folder and tells what is new.",
-        "\"fact_type\":\"folder_watch.snapshot\"",
+        "          fact_type: folder_watch.snapshot",
         "stopwatch         {\"max_subs\":16}",
         "config_keys       {\"optional\":[\"root\"],\"required\":[]}",
         "    command poll\n",
@@ -203,7 +203,7 @@ fn all_that_a_manifest_says_is_shown() {
         "        retry_safe        true",
         "        type              write",
         "        description       Compares the folder with the last snapshot.",
-        "\"additionalProperties\":true",
+        "        output_schema\n            additionalProperties: true\n            properties:\n",
         "\"values\":[\"payload.path\",\"payload.root\"]",
         "        input_schema      {\"depth\":\"integer\",\"root\":\"string\"}",
     ] {
