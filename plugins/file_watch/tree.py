@@ -8,7 +8,7 @@ MAX_DEPTH = 500
 
 
 class Globs:
-    """Patterns over paths below the folder, with `/`: `*` and `?` stop at a `/`, `**` does not, `[a-z]` is one of these.
+    """Patterns over paths below the folder, with `/`: `*` and `?` stop at a `/`, `**` does not; `?` and `[a-z]` are one character.
 
     One without a `/` is for the name alone, in whichever folder. What is excluded, files or whole folders, is out; of the
     files that are left those that match an include are in, or all if there is none.
@@ -19,10 +19,16 @@ class Globs:
         self._exclude = [_compiled(glob) for glob in exclude]
 
     def out(self, path):
-        return any(glob.fullmatch(path) for glob in self._exclude)
+        return _matches(self._exclude, path)
 
     def wanted(self, path):
-        return not self._include or any(glob.fullmatch(path) for glob in self._include)
+        return not self._include or _matches(self._include, path)
+
+
+def _matches(globs, path):
+    # A character may be several bytes; one that is not UTF-8 counts as a character.
+    text = path.decode("utf-8", "surrogateescape")
+    return any(glob.fullmatch(text) for glob in globs)
 
 
 def _compiled(glob):
@@ -46,10 +52,10 @@ def _compiled(glob):
         else:
             pieces.append(re.escape(token))
     try:
-        return re.compile("".join(pieces).encode("utf-8", "surrogateescape"), re.DOTALL)
+        return re.compile("".join(pieces), re.DOTALL)
     except re.error:
         # A range that ends before it begins: then it is meant literally.
-        return re.compile(re.escape(glob).encode("utf-8", "surrogateescape"))
+        return re.compile(re.escape(glob))
 
 
 def files(root, globs, recursive):

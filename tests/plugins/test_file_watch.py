@@ -131,6 +131,16 @@ class FileWatch(Connector):
                 self.state = {}
                 self.assertEqual([name for _, name in self.changes(emit_existing=True, **config)], names.split())
 
+    def test_globs_match_characters_not_bytes(self):
+        self.write("ä.txt", "日.txt", "ab.txt", b"\xff.txt")
+        for glob, names in (
+            ("?.txt", "\ufffd.txt ä.txt 日.txt"), ("[ä-ö].txt", "ä.txt"), ("[!ä].txt", "\ufffd.txt 日.txt"), ("??.txt", "ab.txt"),
+            ("日*", "日.txt"),
+        ):
+            with self.subTest(glob=glob):
+                self.state = {}
+                self.assertEqual(sorted(name for _, name in self.changes(emit_existing=True, include=[glob])), sorted(names.split()))
+
     def test_only_the_kinds_that_are_asked_for(self):
         self.write("a", "b")
         config = {"events": ["removed"]}
