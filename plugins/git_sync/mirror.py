@@ -5,6 +5,7 @@ import fcntl
 import glob
 import os
 import re
+import shutil
 import subprocess
 import urllib.parse
 
@@ -18,9 +19,18 @@ PROTOCOLS = "file:git:http:https:ssh"
 USERNAME = "x-access-token"
 HELPER = '!f() { test "$1" = get && printf "username=%s\\npassword=%s\\n" "$GIT_SYNC_USERNAME" "$GIT_SYNC_PASSWORD"; }; f'
 # What trying again does not change.
-FINAL = re.compile(r"authentication failed|could not read (username|password)|permission denied|not found|does not appear to be a git repository", re.I)
+FINAL = re.compile(
+    r"authentication failed|could not read (username|password)|permission denied|returned error: 403|not found"
+    r"|does not appear to be a git repository", re.I
+)
+# What git says of an object here that it cannot read; its own check leaves out the files of the commits.
+UNREADABLE = re.compile(r"is empty|is corrupt|failed to read delta-pack base object")
 FIELDS = 9
 FORMAT = "%x00".join(("%H", "%P", "%an", "%ae", "%aI", "%cn", "%ce", "%cI", "%B"))
+
+
+class Damaged(ductile.Failure):
+    """The repository here is not what git has written; it can be made anew."""
 
 
 class Mirror:
@@ -30,9 +40,11 @@ class Mirror:
         self.url = url
         self.path = path
         self.seconds = seconds
+        # Whether there was nothing before; then nothing can be damaged.
+        self.fresh = False
 
     def git(self, *arguments, data=None, missing_ok=False):
-        """The output of git, as bytes. Failure if it fails; None instead with `missing_ok`."""
+        """The output of git, as bytes. Failure if it fails; None instead with `missing_ok`, unless it was killed."""
         command = ["git", *_settings(self.url), *arguments]
         seconds = self.seconds()
         try:
@@ -47,7 +59,7 @@ class Mirror:
             ) from None
         if done.returncode == 0:
             return done.stdout
-        if missing_ok:
+        if missing_ok and done.returncode > 0:
             return None
         said = done.stderr.decode("utf-8", "replace")
         raise ductile.Failure(f"git {_verb(arguments)}: {_cause(said, done.returncode)}", retry=not FINAL.search(said))
@@ -66,6 +78,8 @@ class Mirror:
                 name = left[len("ref: refs/heads/") :]
             elif right == wanted:
                 commit = left
+        if commit is not None and name is None:
+            raise ductile.Failure(f"{shown(self.url)}: HEAD names no branch; set config.branch", retry=False)
         if commit is None and self.git("ls-remote", "--heads", "--", self.url).strip():
             what = "HEAD names no branch that is there" if branch is None else f"there is no branch {branch!r}"
             raise ductile.Failure(f"{shown(self.url)}: {what}; set config.branch to one that is", retry=False)
@@ -73,7 +87,7 @@ class Mirror:
 
     @contextlib.contextmanager
     def ready(self):
-        """Makes the repository if it is not there, and keeps it from other processes."""
+        """Makes the folder if it is not there, and keeps it from other processes."""
         try:
             os.makedirs(self.path, mode=0o700, exist_ok=True)
             names = os.listdir(self.path)
@@ -88,9 +102,44 @@ class Mirror:
             except OSError:
                 raise ductile.Failure(f"{self.path} is used by another process; each alias needs a path of its own") from None
             self._clean()
-            # It does no harm to one that is there, and completes one that was being made.
-            self.git("init", "--quiet", "--bare", "--template=", "--", self.path)
             yield
+
+    def make(self):
+        """Makes the repository. It does no harm to one that is there, and completes one that was being made."""
+        self.fresh = os.listdir(self.path) == [OURS]
+        self.git("init", "--quiet", "--bare", "--template=", "--", self.path)
+
+    def empty(self):
+        """Removes the repository; the lock stays."""
+        try:
+            with os.scandir(self.path) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        shutil.rmtree(entry.path)
+                    elif entry.name != OURS:
+                        os.unlink(entry.path)
+        except OSError as error:
+            raise ductile.Failure(f"{self.path} is damaged and cannot be emptied: {error.strerror}", retry=False) from None
+
+    def check(self):
+        """Raises Damaged if git finds the repository broken."""
+        if not self.fresh and self.here("fsck", "--connectivity-only", "--no-dangling", missing_ok=True) is None:
+            raise Damaged(f"{self.path} is damaged")
+
+    def is_cause(self, failure):
+        """Whether this happened because the repository here is damaged."""
+        if isinstance(failure, Damaged) or (self.path in str(failure) and UNREADABLE.search(str(failure))):
+            return True
+        if not failure.retry:
+            return False
+        try:
+            self.check()
+        except Damaged:
+            return True
+        except ductile.Failure:
+            # No time left to look.
+            pass
+        return False
 
     def _clean(self):
         """Removes what a git that was killed leaves behind; we have the lock, so nobody uses it."""
@@ -111,17 +160,28 @@ class Mirror:
         return self.here("rev-parse", "--verify", REF).decode().strip()
 
     def fetch_commit(self, commit):
-        """Tries to get one that the branch may no longer have. Whether it is there now."""
+        """Tries to get one that the branch may no longer have. Whether it is there now. Damaged if it may have been lost here."""
         if not self.has(commit):
             self.here("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--", self.url, commit, missing_ok=True)
-        if not self.has(commit) and os.path.exists(os.path.join(self.path, "shallow")):
-            self.here("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--unshallow", "--", self.url, f"+{REF}:{REF}", missing_ok=True)
-        return self.has(commit)
+        if self.has(commit):
+            return True
+        self.check()
+        return False
+
+    def complete(self, branch, old, new):
+        """Fetches what a `depth` has cut off, if `new` brought history to its very beginning that `old` may have, too."""
+        if not os.path.exists(os.path.join(self.path, "shallow")):
+            return
+        if self.here("rev-list", "--max-parents=0", "--max-count=1", new, f"^{old}", "--"):
+            self.here("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--unshallow", "--", self.url, f"refs/heads/{branch}")
 
     def base(self, one, other):
-        """The newest commit that both descend from, or None."""
+        """The newest commit that both descend from, or None. Damaged if there may be one."""
         found = self.here("merge-base", one, other, missing_ok=True)
-        return None if found is None else found.decode().split()[0]
+        if found is None:
+            self.check()
+            return None
+        return found.decode().split()[0]
 
     def between(self, old, new):
         """The commits of `new` that `old` does not have, parents first, always in the same order."""
@@ -149,8 +209,9 @@ def shown(url):
 
 
 def _settings(url):
-    # Objects must not go while the state names them; and nothing may go on in the background.
-    pairs = ["gc.auto=0", "maintenance.auto=false", "core.hooksPath=/dev/null", "core.askPass=", "log.showSignature=false", "log.mailmap=false"]
+    # Objects must not go while the state names them, nor with a power loss; and nothing may go on in the background.
+    pairs = ["gc.auto=0", "maintenance.auto=false", "core.fsync=all", "core.hooksPath=/dev/null", "core.askPass="]
+    pairs += ["log.showSignature=false", "log.mailmap=false"]
     parts = urllib.parse.urlsplit(url)
     if os.environ.get("GIT_SYNC_PASSWORD") and parts.scheme in ("http", "https"):
         # For this server only, wherever it may redirect to.

@@ -98,6 +98,15 @@ def poll(request):
     else:
         name = state.get("branch") or checked["branch"]
     with mirror.ready():
+        try:
+            mirror.make()
+            return emitted(mirror, name, state, checked)
+        except ductile.Failure as failure:
+            if not mirror.is_cause(failure):
+                raise
+            ductile.log("warn", f"{checked['path']} was damaged and is fetched anew: {failure}")
+        mirror.empty()
+        mirror.make()
         return emitted(mirror, name, state, checked)
 
 
@@ -121,6 +130,8 @@ def emitted(mirror, name, state, checked):
     known = tip is None or mirror.fetch_commit(tip)
     if not known:
         offset = 0
+    elif tip is not None and offset == 0:
+        mirror.complete(name, tip, target)
     events = []
     base = tip if tip is None or not known else mirror.base(tip, target)
     rewritten = tip is not None and (not known or base != tip)
@@ -130,7 +141,7 @@ def emitted(mirror, name, state, checked):
     # What the old history was is not known, so neither is what is new.
     commits = mirror.between(tip, target) if known else []
     done = fill(events, mirror, commits, offset, name, rewritten, checked)
-    left = len(commits) - offset - done
+    left = max(0, len(commits) - offset - done)
     update = {"source": checked["source"], "rewrites": rewrites}
     if left:
         update.update(tip=tip, target=target, offset=offset + done, branch=name)

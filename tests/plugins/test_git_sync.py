@@ -71,6 +71,17 @@ class GitSync(Connector):
             1767225600 + number, number, b"from refs/heads/main^0\n" if number == 0 and self.at("main") else b"") for number in range(count)]
         self.run_git("fast-import", "--quiet", data=b"".join(pieces))
 
+    def merge(self, side):
+        """Merges it into main."""
+        tree = self.run_git("rev-parse", "main^{tree}")
+        self.run_git("update-ref", "refs/heads/main", self.run_git("commit-tree", tree, "-p", "main", "-p", side, "-m", "merge"))
+
+    def content(self, title, text):
+        """Adds a commit with this file to main."""
+        data = f"commit refs/heads/main\ncommitter Bob <bob@example.com> 1767225600 +0000\ndata {len(title)}\n{title}\n"
+        data += "from refs/heads/main^0\n" if self.at("main") else ""
+        self.run_git("fast-import", "--quiet", data=f"{data}M 100644 inline file\ndata {len(text)}\n{text}\n".encode())
+
     def titles(self, **config):
         return [event["payload"]["title"] for event in self.events(**config)]
 
@@ -135,9 +146,7 @@ class GitSync(Connector):
         self.poll()
         side = self.commit("side 1", "side 2", branch="side", parent=self.at("main"))
         self.commit("main 1")
-        tree = self.run_git("rev-parse", "main^{tree}")
-        merge = self.run_git("commit-tree", tree, "-p", "main", "-p", side, "-m", "merge")
-        self.run_git("update-ref", "refs/heads/main", merge)
+        self.merge(side)
         events = self.events()
         self.assertEqual(sorted(event["payload"]["title"] for event in events), ["main 1", "merge", "side 1", "side 2"])
         seen = [event["payload"]["commit"] for event in events]
@@ -218,6 +227,32 @@ class GitSync(Connector):
         self.commit("f", "g", "h")
         self.assertEqual(self.titles(**config), ["f", "g", "h"])
 
+    def test_depth_and_a_merge_of_a_branch_from_before(self):
+        self.many(20)
+        config = {"url": f"file://{self.remote}", "depth": 1}
+        self.poll(**config)
+        self.merge(self.commit("side", branch="side", parent=self.run_git("rev-parse", "main~5")))
+        self.assertEqual(self.titles(**config), ["side", "merge"])
+        self.merge(self.commit("side 2", branch="side", parent=self.run_git("rev-parse", "main~7")))
+        self.assertEqual(self.titles(**config), ["side 2", "merge"])
+
+    def test_depth_and_a_forced_push(self):
+        self.many(20)
+        config = {"url": f"file://{self.remote}", "depth": 1}
+        self.poll(**config)
+        base = self.run_git("rev-parse", "main~2")
+        self.commit("better", parent=base)
+        rewritten, commit = self.events(**config)
+        self.assertEqual((rewritten["payload"]["base"], rewritten["payload"]["dropped"], commit["payload"]["title"]), (base, 2, "better"))
+
+    def test_depth_and_a_branch_that_goes_back(self):
+        self.many(20)
+        config = {"url": f"file://{self.remote}", "depth": 1}
+        self.poll(**config)
+        self.run_git("update-ref", "refs/heads/main", "main~3")
+        (event,) = self.events(**config)
+        self.assertEqual((event["type"], event["payload"]["dropped"], event["payload"]["base"]), ("git.rewritten", 3, self.at("main")))
+
     def test_a_named_branch(self):
         self.commit("one")
         self.commit("x", branch="topic/a", parent=self.at("main"))
@@ -230,6 +265,13 @@ class GitSync(Connector):
         self.assert_final(self.asked("poll", branch="topic/a"), "no branch")
         # As a first poll: it is another branch.
         self.assertEqual(self.titles(branch="main"), [])
+
+    def test_a_head_that_names_no_branch(self):
+        sha = self.commit("one")
+        pathlib.Path(self.remote, "HEAD").write_text(f"{sha}\n")
+        for command in ("poll", "health"):
+            self.assert_final(self.asked(command), "HEAD names no branch", "config.branch")
+        self.poll(branch="main")
 
     def test_odd_messages(self):
         self.commit("one")
@@ -270,6 +312,48 @@ class GitSync(Connector):
         open(f"{self.mirror}/ductile.lock", "w").close()
         self.commit("three")
         self.assertEqual(self.titles(), ["three"])
+
+    def test_a_damaged_mirror_is_fetched_anew(self):
+        text = "".join(f"line {number}\n" for number in range(1000))
+        self.content("one", text)
+        self.poll()
+
+        def blank(name):
+            path = os.path.join(self.mirror, name)
+            self.assertTrue(os.path.isfile(path))
+            # git makes its objects read-only.
+            os.unlink(path)
+            open(path, "w").close()
+
+        def stored(revision):
+            sha = self.run_git("rev-parse", revision)
+            return f"objects/{sha[:2]}/{sha[2:]}"
+
+        for number, damaged in enumerate(("HEAD", "refs/ductile/branch", "main:file")):
+            with self.subTest(damaged=damaged):
+                name = stored(damaged) if damaged.startswith("main") else damaged
+                text += f"and {number}\n"
+                self.content(f"new {number}", text)
+                blank(name)
+                response = self.poll()
+                self.assertEqual([event["payload"]["title"] for event in response["events"]], [f"new {number}"])
+                self.assertIn("was damaged", response["logs"][0]["message"])
+                self.assertEqual(self.titles(), [])
+
+    def test_a_mirror_is_not_given_up_for_what_the_remote_has(self):
+        self.commit("one")
+        self.poll()
+        self.commit("two")
+        kept = os.stat(f"{self.mirror}/HEAD").st_ino
+        sha = self.at("main")
+        path = f"{self.remote}/objects/{sha[:2]}/{sha[2:]}"
+        data = pathlib.Path(path).read_bytes()
+        os.unlink(path)
+        pathlib.Path(path).touch()
+        self.assert_retried(self.asked("poll"), "git fetch")
+        self.assertEqual(os.stat(f"{self.mirror}/HEAD").st_ino, kept)
+        pathlib.Path(path).write_bytes(data)
+        self.assertEqual(self.titles(), ["two"])
 
     def test_a_folder_of_somebody_else(self):
         self.commit("one")
@@ -373,8 +457,9 @@ class GitSync(Connector):
                 self.assert_retried(self.asked("poll", url=f"{server.url}/x.git"), str(status))
         with HttpServer(200, b"no git at all", [("Content-Type", "application/x-git-upload-pack-advertisement")]) as server:
             self.assertEqual(self.asked("poll", url=f"{server.url}/x.git")["status"], "error")
-        with HttpServer(404, b"") as server:
-            self.assert_final(self.asked("poll", url=f"{server.url}/x.git"), "not found")
+        for status, said in ((403, "403"), (404, "not found")):
+            with HttpServer(status, b"") as server:
+                self.assert_final(self.asked("poll", url=f"{server.url}/x.git"), said)
 
     def test_a_slow_server(self):
         release = threading.Event()
