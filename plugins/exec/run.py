@@ -6,6 +6,7 @@ Python 3 standard library only. README.md has the configuration and an example.
 State: none. Exit codes: 0, also for `status: error`; 78 for a wrong configuration.
 """
 
+import json
 import os
 import shutil
 import signal
@@ -27,6 +28,8 @@ MAX_VARIABLE = 100_000
 MAX_EVENTS = 1000
 MAX_TYPE_BYTES = 256
 MAX_OUTPUT = 8 * 1024 * 1024
+# Of the 10 MB of a response; the rest is for result and log. Output becomes longer by what JSON escapes.
+MAX_EVENT_BYTES = 9 * 1024 * 1024
 MAX_LOG_LINES = 100
 MAX_LOG_LINE = 500
 # To end the command before ductile ends this plugin, and to answer.
@@ -132,23 +135,33 @@ def signal_name(number):
 
 def made(stdout, checked):
     """The events that the output stands for; of nothing none."""
-    kind, event_type = checked["output"], checked["event_type"]
-    text = stdout.decode("utf-8", "replace")
+    payloads = encoded(stdout.decode("utf-8", "replace"), checked["output"])
+    overhead = len(json.dumps(ductile.event(checked["event_type"], "")))
+    size = sum(overhead + len(payload.encode()) for payload in payloads)
+    if size > MAX_EVENT_BYTES:
+        raise ductile.Failure(f"the command's output takes {size} bytes as JSON; at most {MAX_EVENT_BYTES} can be events", retry=False)
+    return [ductile.event(checked["event_type"], ductile_raw.value(payload)) for payload in payloads]
+
+
+def encoded(text, kind):
+    """The payloads, each as JSON."""
     if kind == "none" or not text.strip():
         return []
-    if kind == "text":
-        return [ductile.event(event_type, {"text": text[:-1] if text.endswith("\n") else text})]
     if kind == "json":
         try:
             ductile_raw.parsed(text)
         except ValueError as error:
             raise ductile.Failure(f"the command's output is not JSON: {error}") from None
-        return [ductile.event(event_type, ductile_raw.value(text.strip()))]
-    # Not splitlines, which also takes odd characters for ends of lines.
-    lines = [line.rstrip("\r") for line in text.split("\n") if line.strip()]
-    if len(lines) > MAX_EVENTS:
-        raise ductile.Failure(f"the command printed {len(lines)} lines; at most {MAX_EVENTS} can be events", retry=False)
-    return [ductile.event(event_type, {"text": line}) for line in lines]
+        return [text.strip()]
+    if kind == "text":
+        texts = [text[:-1] if text.endswith("\n") else text]
+    else:
+        # Not splitlines, which also takes odd characters for ends of lines.
+        texts = [line.rstrip("\r") for line in text.split("\n") if line.strip()]
+        if len(texts) > MAX_EVENTS:
+            raise ductile.Failure(f"the command printed {len(texts)} lines; at most {MAX_EVENTS} can be events", retry=False)
+    # As ASCII, other scripts would take three times as much.
+    return [json.dumps({"text": text}, ensure_ascii=False) for text in texts]
 
 
 @ductile.command("poll")

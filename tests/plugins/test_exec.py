@@ -66,6 +66,14 @@ class Exec(Connector):
         (payload,) = self.payloads(self.shell(many, output="text", max_output="3MB"))
         self.assertEqual(len(payload["text"]), 3_000_000)
 
+    def test_output_that_is_longer_as_json(self):
+        # As ASCII this would be three times as long.
+        (payload,) = self.payloads(self.handle(["printf", "я" * 10_000], output="text"))
+        self.assertEqual(payload["text"], "я" * 10_000)
+        self.assertLess(len(self.stdout.encode()), 21_000)
+        # Of a control character JSON makes six.
+        self.assert_final(self.shell("head -c 1600000 /dev/zero", output="text", max_output="2MB"), "bytes as JSON", "9437184")
+
     def test_exit_codes(self):
         for code, config, outcome in (
             (0, {}, self.assert_ok), (1, {}, self.assert_retried), (3, {"permanent_codes": [2, 3]}, self.assert_final),
