@@ -8,6 +8,7 @@ State:
   refresh   refresh tokens, the newest first, and the one before it
   access, expires, life   the access token, when it ends (seconds since 1970), and for how many seconds it was given
   unused    whether the access token has not been used yet
+  barren    how often in a row new tokens gave no data
   measures, activity      how far each was read, see readings.py
   not_before, waits       when Withings wants to be asked again, and how often in a row it has said so
 
@@ -36,6 +37,9 @@ TYPES = (1, 5, 6, 8, 76, 77, 88)
 NEAR = 60
 MAX_WAIT = 86_400
 MAX_WAITS = 10
+# New tokens that give no data are kept by a success, so many times in a row; more than a day, so that daily polls fail, too.
+MAX_BARREN = 2
+BARREN_PAUSE = 90_000
 AGAIN = "authorise again, as README.md says, and set config.refresh_token"
 
 
@@ -75,12 +79,16 @@ class Tokens:
         self.expires = float(mine.get("expires") or 0)
         self.life = float(mine.get("life") or 0)
         self.unused = bool(mine.get("unused"))
+        self.barren = int(mine.get("barren") or 0)
         ductile.hide(self.access, *self.refresh)
 
     def valid(self):
         left = self.expires - time.time()
         # Longer than it was given for: the clock was set back.
         return self.access is not None and NEAR < left <= self.life + NEAR
+
+    def renewed_at(self):
+        return self.expires - self.life
 
     def half_gone(self):
         return self.expires - time.time() < self.life / 2
@@ -103,7 +111,7 @@ class Tokens:
         raise ductile.Failure(f"{refused}: no refresh token is accepted; {AGAIN}", retry=False)
 
     def state(self):
-        names = ("seed", "refresh", "access", "expires", "life", "unused")
+        names = ("seed", "refresh", "access", "expires", "life", "unused", "barren")
         return {name: getattr(self, name) for name in names}
 
 
@@ -145,25 +153,35 @@ def poll(request):
 
 
 def polled(request, checked, tokens, api):
-    if tokens.valid():
+    expired = not tokens.valid()
+    if not expired:
         try:
             return fetched(request, checked, tokens, api)
         except Refused as refused:
+            if tokens.barren >= MAX_BARREN:
+                raise no_data(tokens, str(refused)) from None
             ductile.log("warn", f"{refused}: the access token is not accepted; renewing it")
-            never_used = tokens.unused
-    else:
-        never_used = tokens.unused and tokens.access is not None
+    elif tokens.barren >= MAX_BARREN and 0 <= time.time() - tokens.renewed_at() < BARREN_PAUSE:
+        raise no_data(tokens, "not asked")
+    never_used = tokens.unused and tokens.access is not None
     tokens.renew(api)
     if not never_used:
         # Used now, it would end the old refresh token before the new one is stored.
         return ductile.ok("tokens renewed; the next poll asks for data", state={**tokens.state(), **asked_again(request.state)})
-    ductile.log("warn", "the access token expires before it is used: poll more often than that, at least every hour")
+    if expired:
+        ductile.log("warn", "the access token expires before it is used: poll more often than that, at least every hour")
     try:
         return fetched(request, checked, tokens, api)
     except (Busy, Refused, ductile.Failure) as failure:
         # A failure would forget the tokens, and the old ones may be worth nothing by now.
         ductile.log("error", f"no data: {failure}")
+        tokens.barren += 1
         return ductile.ok(f"tokens renewed, but no data: {failure}", state=tokens.state())
+
+
+def no_data(tokens, why):
+    """The Failure of a poll that has not renewed the tokens, and so forgets none."""
+    return ductile.Failure(f"{why}; new tokens gave no data {tokens.barren} times in a row: if it stays so, {AGAIN}", retry=False)
 
 
 def fetched(request, checked, tokens, api):
@@ -176,7 +194,7 @@ def fetched(request, checked, tokens, api):
         update[kind] = reading.state()
         if reading.left:
             left.append(kind)
-    tokens.unused = False
+    tokens.unused, tokens.barren = False, 0
     if tokens.half_gone():
         try:
             tokens.renew(api)

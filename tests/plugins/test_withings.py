@@ -250,12 +250,46 @@ class WithingsTest(Connector):
         # A failure then must not lose the tokens.
         for content, status in (({"status": 601, "body": {}}, 200), (b"no JSON", 200), (b"", 500), ({"status": 401, "body": {}}, 200)):
             self.expire()
-            self.state["unused"] = True
+            self.state.update(unused=True, barren=0)
             self.instead("getmeas", content, status)
             response = self.poll()
             self.assertIn("no data", response["result"])
             self.assertEqual(self.state["refresh"][0], f"refresh-token-{self.server.made}")
         self.assertEqual(self.events(), [])
+
+    def test_an_account_that_no_longer_works_fails_and_loses_no_token(self):
+        self.begin()
+        refused = {"status": 401, "body": {}, "error": "invalid_token"}
+        self.server.data = lambda *_: refused
+        self.assertIn("next poll", self.poll()["result"])
+        for _ in range(2):
+            response = self.poll()
+            self.assertIn("no data", response["result"])
+            # It had not expired.
+            self.assertNotIn("every hour", json.dumps(response["logs"]))
+        made = self.server.made
+        for _ in range(2):
+            self.assert_final(self.asked("poll"), "status 401", "2 times in a row", "authorise again")
+        self.assertEqual(self.server.made, made)
+        # With expired tokens it would have to renew them: not before a day has gone by.
+        self.expire()
+        self.assert_final(self.asked("poll"), "not asked", "authorise again")
+        self.assertEqual(self.server.made, made)
+        self.state["expires"] -= 100_000
+        self.assertIn("no data", self.poll()["result"])
+        self.assertEqual(self.server.made, made + 1)
+        self.assert_final(self.asked("poll"), "3 times in a row")
+        # It works again, or was authorised again.
+        before = dict(self.state)
+        del self.server.data
+        self.server.weight(5)
+        self.assertEqual(self.ids(), [5])
+        self.assertEqual(self.state["barren"], 0)
+        self.state = before
+        self.server.refresh["second-refresh-token"] = None
+        self.config["refresh_token"] = "second-refresh-token"
+        self.assertIn("next poll", self.poll()["result"])
+        self.assertEqual(self.ids(), [5])
 
     def test_the_token_before_is_tried_too(self):
         self.begin()
