@@ -11,6 +11,8 @@ State:
   days         {date: hash of the summary} of the last days that had data
   activities   ids of the activities of the last days
   looked       the day of the last poll that has looked at everything
+  since        {"days": date, "activities": date}: what is from before was there before, or is forgotten
+  left         {"from": date, "at": date}: the days of a poll that had not the time for all, and where the next one goes on
 
 Exit codes: 0, also for `status: error`; 78 for a wrong configuration; 1 for a fault of this program.
 """
@@ -84,7 +86,7 @@ def poll(request):
     state = request.state if request.state.get("source") == source else {}
     garminconnect = package()
     try:
-        return changes(logged_in(garminconnect, checked), checked, source, state, request)
+        return changes(logged_in(garminconnect, checked), checked, source, state, request, garminconnect.GarminConnectTooManyRequestsError)
     except garminconnect.GarminConnectTooManyRequestsError as error:
         # Asking again soon would make it worse.
         raise ductile.Failure(f"Garmin wants to be asked less often: {said(error)}", retry=False) from None
@@ -116,24 +118,32 @@ def logged_in(garminconnect, checked):
     return garmin
 
 
-def changes(garmin, checked, source, state, request):
+def changes(garmin, checked, source, state, request, too_many):
     today = datetime.date.today()
     first = today - datetime.timedelta(days=checked["days"])
-    silent = not state and not checked["emit_existing"]
     if state.get("looked"):
         # After a pause all days since then, so that none is missed.
         pause = datetime.date.fromisoformat(state["looked"]) - datetime.timedelta(days=1)
         first = max(min(first, pause), today - datetime.timedelta(days=MAX_DAYS))
-    events = Events(silent)
-    complete = activities(garmin, first, today, source, state, events)
-    complete = days(garmin, first, today, source, state, events, request) and complete
-    update = {"source": source, "days": events.days, "activities": events.activities, "looked": state.get("looked")}
-    if complete:
-        update["looked"] = today.isoformat()
-    elif update["looked"] is None:
-        update["looked"] = first.isoformat()
+    first, tomorrow = first.isoformat(), (today + datetime.timedelta(days=1)).isoformat()
+    since = state.get("since")
+    if since is None:
+        # A first poll looks at all activities at once, but perhaps not at all days.
+        since = {"days": first, "activities": first} if state else {"days": today.isoformat(), "activities": "9999"}
+    # If more days are configured than before, the older ones are like those of a first poll.
+    silent_before = {"days": "", "activities": ""} if checked["emit_existing"] else since
+    events = Events()
+    told = activities(garmin, first, tomorrow, source, state, events, silent_before["activities"])
+    left = days(garmin, first, today, source, state, events, silent_before["days"], request, too_many)
+    complete = told and left is None
+    update = {
+        "source": source, "days": events.days, "activities": events.activities, "left": left,
+        "looked": today.isoformat() if complete else state.get("looked") or first,
+        "since": {"days": first if left is None else max(first, since["days"]),
+                  "activities": first if told else max(first, since["activities"])},
+    }
     result = f"{len(events.made)} new"
-    if silent:
+    if not state and not checked["emit_existing"]:
         result = f"first poll: {len(events.days)} days and {len(events.activities)} activities remembered, none emitted"
     result += "" if complete else ", more at the next poll"
     return ductile.ok(result, events=events.made, state=None if all(state.get(key) == value for key, value in update.items()) else update)
@@ -142,8 +152,7 @@ def changes(garmin, checked, source, state, request):
 class Events:
     """What is emitted, and what is remembered of it."""
 
-    def __init__(self, silent):
-        self.silent = silent
+    def __init__(self):
         self.made = []
         self.days = {}
         self.activities = []
@@ -151,42 +160,59 @@ class Events:
 
     def add(self, made):
         """Whether there was room for it."""
-        cost = 0 if self.silent else len(json.dumps(made))
+        cost = len(json.dumps(made))
         if self._size + cost > MAX_EVENT_BYTES or len(self.made) == MAX_ACTIVITIES:
             return False
         self._size += cost
-        if not self.silent:
-            self.made.append(made)
+        self.made.append(made)
         return True
 
 
-def activities(garmin, first, today, source, state, events):
-    listed = garmin.get_activities_by_date(first.isoformat(), (today + datetime.timedelta(days=1)).isoformat(), sortorder="asc")
+def activities(garmin, first, tomorrow, source, state, events, silent_before):
+    """Whether there was room for all."""
+    listed = garmin.get_activities_by_date(first, tomorrow, sortorder="asc")
     known = set(state.get("activities") or [])
     complete = True
     for activity in listed or []:
         number = activity.get("activityId") if isinstance(activity, dict) else None
         if not isinstance(number, int):
             raise ductile.Failure("an activity of Garmin's has no activityId: the answer is not what it used to be")
+        started = activity.get("startTimeLocal")
+        silent = number in known or (started[:10] if isinstance(started, str) else first) < silent_before
         # Once it is full the rest waits, so that the order stays.
-        if number not in known and complete:
+        if not silent and complete:
             complete = events.add(ductile.event("garmin.activity", about_activity(activity), f"{source}:activity:{number}"))
-        if number in known or complete:
+        if silent or complete:
             events.activities.append(number)
     return complete
 
 
-def days(garmin, first, today, source, state, events, request):
-    """Only whole days: today's summary changes all the time."""
+def days(garmin, first, today, source, state, events, silent_before, request, too_many):
+    """What the state shall have as `left`: None if all were looked at. Only whole days: today's summary changes all the time."""
     known = state.get("days") or {}
-    span = [(first + datetime.timedelta(days=number)).isoformat() for number in range((today - first).days)]
+    start = datetime.date.fromisoformat(first)
+    span = [(start + datetime.timedelta(days=number)).isoformat() for number in range((today - start).days)]
     # Days that are not reached this time stay as they were.
     events.days = {day: mark for day, mark in known.items() if day in span}
+    left = state.get("left")
+    # From the beginning if more days are asked for by now.
+    begun, at = (left["from"], left["at"]) if left and left["from"] <= first else (first, first)
+    asked = 0
     for day in span:
+        if day < at:
+            continue
+        stopped = {"from": begun, "at": day}
         if request.seconds_left() < SPARE:
             ductile.log("warn", f"the time is over at {day}")
-            return False
-        summary = garmin.get_user_summary(day)
+            return stopped
+        try:
+            summary = garmin.get_user_summary(day)
+        except too_many as error:
+            if asked == 0:
+                raise
+            ductile.log("warn", f"Garmin wants to be asked less often, at {day}: {said(error)}")
+            return stopped
+        asked += 1
         if not isinstance(summary, dict):
             raise ductile.Failure("a summary of Garmin's is no object: the answer is not what it used to be")
         if summary.get("includesWellnessData") is False:
@@ -196,10 +222,10 @@ def days(garmin, first, today, source, state, events, request):
         if known.get(day) == mark:
             continue
         kind = "garmin.day.updated" if day in known else "garmin.day"
-        if not events.add(ductile.event(kind, about_day(day, summary), f"{source}:day:{day}:{mark}")):
-            return False
+        if day >= silent_before and not events.add(ductile.event(kind, about_day(day, summary), f"{source}:day:{day}:{mark}")):
+            return stopped
         events.days[day] = mark
-    return True
+    return None
 
 
 def about_day(day, summary):

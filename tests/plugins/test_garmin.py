@@ -101,7 +101,8 @@ class Garmin(Connector):
 
     def test_a_pause_misses_nothing(self):
         self.poll()
-        self.state["looked"] = day(10)
+        # As it was ten days ago.
+        self.state.update(looked=day(10), since={"days": day(13), "activities": day(13)})
         self.answers = {"days": {day(back): summary(back, back) for back in range(1, 15)}, "activities": [activity(1, 9)]}
         self.assertEqual(self.kinds(), [("garmin.activity", 1)] + [("garmin.day", day(back)) for back in range(11, 0, -1)])
         self.state["looked"] = "2001-01-01"
@@ -115,6 +116,70 @@ class Garmin(Connector):
         self.assert_ok(response)
         self.assertIn("more at the next poll", response["result"])
         self.assertEqual(self.kinds(), [("garmin.day", day(1))])
+
+    def asked_days(self):
+        return [asked[1] for asked in self.asked_for if asked[0] == "day"]
+
+    def polled_without_time_after(self, back, **config):
+        """Too many requests at one day: as if the time were over, but without waiting for it."""
+        there = self.answers["days"].get(day(back))
+        self.answers["days"][day(back)] = {"raise": "GarminConnectTooManyRequestsError"}
+        response = self.poll(**config)
+        self.assertIn("more at the next poll", response["result"])
+        self.assertIn("less often", response["logs"][0]["message"])
+        self.answers["days"][day(back)] = there if there is not None else {"includesWellnessData": False}
+        return response
+
+    def test_slow_answers_reach_the_newest_day(self):
+        self.poll(days=6)
+        self.answers["days"] = {day(back): summary(back, back) for back in (6, 3, 1)}
+        dates = [event["payload"]["date"] for event in self.polled_without_time_after(4, days=6)["events"]]
+        dates += [event["payload"]["date"] for event in self.polled_without_time_after(2, days=6)["events"]]
+        self.assertEqual(self.asked_days(), [day(4), day(3), day(2)])
+        # At the very first: nothing was got, so somebody should hear of it.
+        self.answers["days"][day(2)] = {"raise": "GarminConnectTooManyRequestsError", "text": "why"}
+        self.assert_final(self.asked("poll", days=6), "why")
+        del self.answers["days"][day(2)]
+        dates += [date for _, date in self.kinds(days=6)]
+        self.assertEqual(self.asked_days(), [day(2), day(1)])
+        self.assertEqual(dates, [day(6), day(3), day(1)])
+        # Then from the beginning again, for what has changed.
+        self.assertEqual(self.kinds(days=6), [])
+        self.assertEqual(self.asked_days(), [day(back) for back in (6, 5, 4, 3, 2, 1)])
+
+    def test_what_was_there_before_is_not_told_after_a_first_poll_that_ran_out_of_time(self):
+        self.answers = {"days": {day(back): summary(back, back) for back in (3, 2, 1)}, "activities": [activity(1, 2), activity(2, 0)]}
+        self.assertIn("first poll", self.polled_without_time_after(2)["result"])
+        # A late one of a day before is new all the same.
+        self.answers["activities"].append(activity(3, 1))
+        self.assertEqual(self.kinds(), [("garmin.activity", 3)])
+        self.assertEqual(sorted(self.state["days"]), [day(3), day(2), day(1)])
+        self.answers["days"][day(1)] = summary(1, 7)
+        self.assertEqual(self.kinds(), [("garmin.day.updated", day(1))])
+
+    def test_a_day_that_ends_while_a_first_poll_goes_on_is_told(self):
+        self.answers["days"] = {day(back): summary(back, back) for back in (5, 4, 3, 2, 1)}
+        self.polled_without_time_after(2, days=5)
+        # As if that had been yesterday.
+        self.state["since"]["days"] = day(1)
+        self.assertEqual(self.kinds(days=5), [("garmin.day", day(1))])
+
+    def test_more_days_than_before_are_remembered_like_those_of_a_first_poll(self):
+        self.answers = {"days": {day(back): summary(back, back) for back in range(1, 11)}, "activities": [activity(back, back) for back in range(1, 11)]}
+        self.poll()
+        self.assertNotIn("events", self.polled_without_time_after(5, days=8))
+        # Even more while the older ones are not all known: the rest is not taken for looked at.
+        self.assertEqual(self.kinds(days=10), [])
+        self.assertEqual(len(self.state["days"]), 10)
+        self.assertEqual(self.kinds(days=10), [])
+        # Those are forgotten again, and not told when they are looked at once more.
+        self.assertEqual(self.kinds(), [])
+        self.assertEqual(self.kinds(days=10), [])
+        self.answers["days"][day(9)] = summary(9, 1)
+        self.answers["activities"].append(activity(11, 9))
+        self.assertEqual(self.kinds(days=10), [("garmin.activity", 11), ("garmin.day.updated", day(9))])
+        self.assertEqual(self.kinds(days=4), [])
+        self.assertEqual(len(self.kinds(days=5, emit_existing=True)), 2)
 
     def test_more_than_a_response_may_have(self):
         self.poll()
