@@ -19,23 +19,26 @@ MARK_BYTES = 5
 MAX_TEXT = 1_040_000
 # More than fit; only to bound the memory.
 MAX_ROWS = 200_000
+# Bytes of all keys as JSON, before they are compressed; for the memory, too.
+MAX_KEYS = 16 * 1024 * 1024
 MAX_BLOB = 64 * 1024
 
 
 class Row:
-    """`values`, those of the key, are None if they were not stored; `cells`, {column: value}, of a stored row."""
+    """`values`, those of the key, are None if they are not stored; `size` is that of them as JSON, in bytes, of a new row."""
 
-    __slots__ = ("key", "mark", "values", "cells")
+    __slots__ = ("key", "mark", "values", "size")
 
-    def __init__(self, key, mark, values, cells=None):
-        self.key, self.mark, self.values, self.cells = key, mark, values, cells
+    def __init__(self, key, mark, values, size=0):
+        self.key, self.mark, self.values, self.size = key, mark, values, size
 
     @classmethod
     def made(cls, columns, places, cells):
         values = [as_json(cells[place], whole=True) for place in places]
         # Of a blob all bytes count, also where they are not passed on.
         mark = _hash(repr([(column, type(cell).__name__, cell) for column, cell in zip(columns, cells)]), MARK_BYTES)
-        return cls(key_of(values), mark, values, {column: as_json(cell) for column, cell in zip(columns, cells)})
+        text = json.dumps(values)
+        return cls(_hash(text, KEY_BYTES), mark, values, len(text))
 
 
 def as_json(cell, whole=False):

@@ -37,6 +37,8 @@ MAX_ROW_BYTES = 1024 * 1024
 SPARE = 5.0
 # Steps of SQLite's machine between two looks at the clock: well below a millisecond.
 STEPS = 10_000
+# What SQLite says of a query that is none, or writes.
+WRONG_QUERY = ("syntax error", "one statement at a time", "incomplete input", "readonly", "not authorized", "authorization denied")
 
 
 def settings(request):
@@ -69,16 +71,26 @@ def answered(request, checked):
     """(columns, rows one by one) of the query. What SQLite says against it becomes a Failure."""
     end = time.monotonic() + max(0.1, request.seconds_left() - SPARE)
     busy = min(checked["busy_timeout"], max(0.1, end - time.monotonic()))
+    readable = False
     try:
         # Read-only, but not `immutable`: another process may write.
         address = f"file:{urllib.parse.quote(os.fsencode(checked['database']))}?mode=ro"
         with contextlib.closing(sqlite3.connect(address, uri=True, timeout=busy, isolation_level=None)) as database:
             database.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
             database.set_progress_handler(lambda: time.monotonic() > end, STEPS)
+            database.set_authorizer(only_this_file)
+            # What is wrong with the database is not the query's fault.
+            database.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall()
+            readable = True
             cursor = database.execute(checked["query"])
             yield columns_of(cursor, checked), cursor
     except (sqlite3.Error, sqlite3.Warning) as error:
-        raise failure(str(error), checked) from None
+        raise failure(str(error), checked, readable) from None
+
+
+def only_this_file(action, *_):
+    """No other file: `mode=ro` is not for what ATTACH and VACUUM INTO open, or make."""
+    return sqlite3.SQLITE_DENY if action == sqlite3.SQLITE_ATTACH else sqlite3.SQLITE_OK
 
 
 def columns_of(cursor, checked):
@@ -94,16 +106,18 @@ def columns_of(cursor, checked):
     return columns
 
 
-def failure(said, checked):
+def failure(said, checked, readable):
     where = checked["database"]
+    if "readonly" in said and os.path.exists(f"{where}-journal") and not readable:
+        return ductile.Failure(f"{where}: has an unfinished transaction, perhaps of a crash; a program that may write must open it ({said})")
     if "interrupted" in said:
         return ductile.Failure(f"{where}: the query was not finished in time; narrow it, add an index, or raise `timeouts: {{poll: ...}}`")
     if "locked" in said or "busy" in said:
         return ductile.Failure(f"{where}: {said}: another process is writing; config.busy_timeout says how long to wait")
-    if "unable to open" in said:
+    if "unable to open" in said or ("readonly" in said and not readable):
         hint = "the file is there; of a database in WAL mode the folder must be writable, or another process have it open"
         return ductile.Failure(f"{where}: {said}" + (f" ({hint})" if os.access(where, os.R_OK) else ""))
-    if "syntax error" in said or "one statement at a time" in said or "incomplete input" in said or "readonly" in said:
+    if any(words in said for words in WRONG_QUERY):
         return ductile.Misconfigured(f"config.query: {said}")
     # The tables, or the file, are not what they should be; an error of the disk may pass.
     return ductile.Failure(f"{where}: {said}", retry="disk I/O" in said or "schema has changed" in said)
@@ -125,31 +139,39 @@ def poll(request):
     first = "source" not in state
     generation = int(state.get("generation") or 0) + 1
     known = rows.read(state)
+    silent = set(KINDS) if first and not checked["emit_existing"] else set(KINDS) - set(checked["events"])
+    found, key_bytes = {}, 0
+    changed, response = Room(), Room()
     with answered(request, checked) as (columns, cursor):
         names = checked["key"] or columns
-        found = {row.key: row for row in distinct(columns, names, cursor, checked)}
-        pending = differences(known, found)
-        silent_all = first and not checked["emit_existing"]
-        events, left, size = [], 0, 0
-        for kind, row in pending:
-            if silent_all or kind not in checked["events"]:
+        for row, cells in distinct(columns, names, cursor, checked, found):
+            kind = difference(known.get(row.key), row)
+            if kind is not None and kind not in silent:
+                changed.take(kind, row, lambda: event(kind, row, names, source, generation, dict(zip(columns, cells))))
+            key_bytes += row.size
+            if key_bytes > rows.MAX_KEYS:
+                row.values = None
+            if kind in silent:
                 rows.apply(known, kind, row)
-                continue
-            if len(events) < MAX_EVENTS and size < MAX_EVENT_BYTES:
-                made, cost = event(kind, row, names, source, generation)
-                if not events or size + cost <= MAX_EVENT_BYTES:
-                    events.append(made)
-                    rows.apply(known, kind, row)
-                    size += cost
-                    continue
-                size = MAX_EVENT_BYTES
-            left += 1
+    for row in [row for key, row in known.items() if key not in found]:
+        if "removed" in silent:
+            rows.apply(known, "removed", row)
+        else:
+            response.take("removed", row, lambda: event("removed", row, names, source, generation))
+    for kind, row, made, size in changed.taken:
+        response.take(kind, row, lambda: (made, size))
+    events, left = [], response.left + changed.left
+    for kind, row, made, _ in response.taken:
+        events.append(made)
+        rows.apply(known, kind, row)
+        if "omitted" in made["payload"]:
+            ductile.log("warn", f"a row has more than {MAX_ROW_BYTES} bytes: only its key is passed on")
     for key, row in found.items():
         # Keys that the last poll could not store are known again.
         if key in known:
             known[key].values = row.values
     stored = rows.write(known)
-    if silent_all:
+    if first and not checked["emit_existing"]:
         result = f"first poll: {len(known)} rows remembered, none emitted"
     else:
         result = f"{len(events)} changes in {len(found)} rows" + (f", {left} left for the next poll" if left else "")
@@ -157,35 +179,45 @@ def poll(request):
     return ductile.ok(result, events=events, state=None if same else {"source": source, "generation": generation, **stored})
 
 
-def distinct(columns, names, cursor, checked):
-    """The rows of the answer. Two with the same key are an error; whole rows that are the same count as one."""
-    seen = set()
+class Room:
+    """The events that a response may have, in their order, as (kind, row, event, size); and how many more there would be."""
+
+    def __init__(self):
+        self.taken, self.left, self._size = [], 0, 0
+
+    def take(self, kind, row, make):
+        """`make` gives the event and its size; it is not asked once there is no room."""
+        if not self.left and len(self.taken) < MAX_EVENTS:
+            made, size = make()
+            if self._size + size <= MAX_EVENT_BYTES:
+                self.taken.append((kind, row, made, size))
+                self._size += size
+                return
+        self.left += 1
+
+
+def distinct(columns, names, cursor, checked, found):
+    """(row, cells) of the answer, one by one, added to `found`. Two with the same key are an error; whole rows that are the same count as one."""
     places = [columns.index(name) for name in names]
     for cells in cursor:
         row = rows.Row.made(columns, places, cells)
-        if row.key in seen:
+        if row.key in found:
             if not checked["key"]:
                 continue
             raise ductile.Failure(f"two rows have the same key, {rows.shown(names, row.values)}; add a column to config.key", retry=False)
-        seen.add(row.key)
-        if len(seen) > rows.MAX_ROWS:
+        found[row.key] = row
+        if len(found) > rows.MAX_ROWS:
             raise ductile.Failure(f"the query gives more than {rows.MAX_ROWS} rows; narrow it", retry=False)
-        yield row
+        yield row, cells
 
 
-def differences(known, found):
-    """(kind, row): what is removed first, then in the order of the answer."""
-    changes = [("removed", row) for key, row in known.items() if key not in found]
-    for key, row in found.items():
-        old = known.get(key)
-        if old is None:
-            changes.append(("added", row))
-        elif old.mark != row.mark:
-            changes.append(("changed", row))
-    return changes
+def difference(old, row):
+    if old is None:
+        return "added"
+    return "changed" if old.mark != row.mark else None
 
 
-def event(kind, row, names, source, generation):
+def event(kind, row, names, source, generation, cells=None):
     """The event and its size. `generation` makes the keys of two like changes differ; a repeated attempt has the same."""
     values = row.values
     payload = {
@@ -194,11 +226,10 @@ def event(kind, row, names, source, generation):
         "key_id": row.key.hex(),
     }
     if kind != "removed":
-        payload["row"] = row.cells
+        payload["row"] = {column: rows.as_json(cell) for column, cell in cells.items()}
         if len(json.dumps(payload)) > MAX_ROW_BYTES:
             del payload["row"]
             payload["omitted"] = f"the row has more than {MAX_ROW_BYTES} bytes"
-            ductile.log("warn", f"a row has more than {MAX_ROW_BYTES} bytes: only its key is passed on")
     size = len(json.dumps(payload))
     if size > MAX_ROW_BYTES:
         payload["key"] = None

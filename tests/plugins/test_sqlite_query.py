@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import sqlite3
+import subprocess
 import sys
 import tempfile
 import time
@@ -12,7 +13,7 @@ import unittest
 import uuid
 
 from connector import Connector
-from support import ROOT, loaded
+from support import PATIENCE, ROOT, loaded
 
 sys.path.append(str(ROOT / "plugins" / "lib"))
 ROWS = loaded("sqlite_query", "rows")
@@ -86,6 +87,13 @@ class SqliteQuery(Connector):
         self.assertEqual(sum(found, []), [("added", number) for number in range(2501) if number != 2400])
         self.sql("DELETE FROM t")
         self.assertEqual(sum((self.changes() for _ in range(4)), []), [("removed", number) for number in range(2501) if number != 2400])
+        # Of two kinds.
+        self.insert(*range(600))
+        self.assertEqual(len(self.changes()), 600)
+        self.sql("DELETE FROM t")
+        self.insert(*range(600, 1200))
+        self.assertEqual(self.changes(), [("removed", number) for number in range(600)] + [("added", number) for number in range(600, 1000)])
+        self.assertEqual(self.changes(), [("added", number) for number in range(1000, 1200)])
 
     def test_more_bytes_than_a_response_may_have(self):
         self.poll()
@@ -215,7 +223,43 @@ class SqliteQuery(Connector):
                 self.assert_misconfigured(self.asked("poll", query=query, key=...), "config.query")
         with open(self.file, "rb") as after:
             self.assertEqual(after.read(), content)
+        for query in (f"VACUUM INTO '{self.folder}/copy.db'", f"ATTACH '{self.folder}/copy.db' AS copy"):
+            with self.subTest(query=query):
+                self.assert_misconfigured(self.asked("poll", query=query, key=...), "config.query", "authoriz")
         self.assertEqual(len(os.listdir(self.folder)), 1)
+
+    def test_functions_that_are_tables_are_allowed(self):
+        self.poll(query="SELECT value AS id FROM json_each('[1]')")
+        self.poll(query="SELECT name AS id FROM pragma_table_info('t')")
+
+    def test_a_transaction_that_a_crash_left_unfinished_is_tried_again(self):
+        self.insert(1)
+        self.poll()
+        self.database.close()
+        program = """if True:
+            import os, sqlite3, sys
+            database = sqlite3.connect(sys.argv[1], isolation_level=None)
+            database.executescript("PRAGMA cache_size = 2; BEGIN; UPDATE t SET value = 7")
+            database.execute("INSERT INTO t SELECT value + 10, zeroblob(5000), 1 FROM json_each(?)", ("[1,2,3,4,5,6,7,8,9]",))
+            os._exit(9)
+        """
+        subprocess.run([sys.executable, "-c", program, self.file], timeout=PATIENCE)
+        for command in ("poll", "health"):
+            self.assert_retried(self.asked(command), self.file, "unfinished transaction")
+        writer = sqlite3.connect(self.file)
+        self.addCleanup(writer.close)
+        self.assertEqual(writer.execute("SELECT count(*) FROM t").fetchone(), (1,))
+        self.assertEqual(self.changes(), [])
+
+    @unittest.skipUnless(sys.platform == "linux", "ulimit -v 50000is not known everywhere")
+    def test_many_large_rows_in_little_memory(self):
+        # All rows together have 60 MB.
+        self.program = (("sh", "-c", 'ulimit -v 50000; exec "$0" -S run.py', sys.executable),)
+        query = "WITH RECURSIVE n(id) AS (SELECT 1 UNION ALL SELECT id + 1 FROM n WHERE id < 400) SELECT id, hex(zeroblob(75000)) AS text FROM n"
+        self.assertEqual(self.changes(query=query), [])
+        # The whole rows as keys.
+        response = self.poll(query=query, key=...)
+        self.assertIn("do not fit into the state", response["logs"][0]["message"])
 
     def test_a_query_without_end(self):
         query = "WITH RECURSIVE n(id) AS (SELECT 1 UNION ALL SELECT id + 1 FROM n) SELECT max(id) AS id FROM n"
