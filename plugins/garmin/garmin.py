@@ -125,7 +125,7 @@ def changes(garmin, checked, source, state, request, too_many):
         # After a pause all days since then, so that none is missed.
         pause = datetime.date.fromisoformat(state["looked"]) - datetime.timedelta(days=1)
         first = max(min(first, pause), today - datetime.timedelta(days=MAX_DAYS))
-    first, tomorrow = first.isoformat(), (today + datetime.timedelta(days=1)).isoformat()
+    tomorrow, second, first = (day.isoformat() for day in (today + datetime.timedelta(days=1), first + datetime.timedelta(days=1), first))
     since = state.get("since")
     if since is None:
         # A first poll looks at all activities at once, but perhaps not at all days.
@@ -138,7 +138,7 @@ def changes(garmin, checked, source, state, request, too_many):
     complete = told and left is None
     update = {
         "source": source, "days": events.days, "activities": events.activities, "left": left,
-        "looked": today.isoformat() if complete else state.get("looked") or first,
+        "looked": today.isoformat() if complete else state.get("looked") or second,
         "since": {"days": first if left is None else max(first, since["days"]),
                   "activities": first if told else max(first, since["activities"])},
     }

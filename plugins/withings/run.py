@@ -37,8 +37,9 @@ TYPES = (1, 5, 6, 8, 76, 77, 88)
 NEAR = 60
 MAX_WAIT = 86_400
 MAX_WAITS = 10
-# New tokens that give no data are kept by a success, so many times in a row; more than a day, so that daily polls fail, too.
+# So many times in a row new tokens may give no data; then polls fail, which cannot renew them.
 MAX_BARREN = 2
+# Seconds until expired ones are renewed all the same: more than a day, so that daily polls fail, too.
 BARREN_PAUSE = 90_000
 AGAIN = "authorise again, as README.md says, and set config.refresh_token"
 

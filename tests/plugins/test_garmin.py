@@ -153,6 +153,7 @@ class Garmin(Connector):
         # A late one of a day before is new all the same.
         self.answers["activities"].append(activity(3, 1))
         self.assertEqual(self.kinds(), [("garmin.activity", 3)])
+        self.assertEqual(self.asked_days(), [day(2), day(1)])
         self.assertEqual(sorted(self.state["days"]), [day(3), day(2), day(1)])
         self.answers["days"][day(1)] = summary(1, 7)
         self.assertEqual(self.kinds(), [("garmin.day.updated", day(1))])
