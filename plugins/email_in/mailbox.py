@@ -10,6 +10,7 @@ import imaplib
 import re
 import signal
 import ssl
+import time
 
 import ductile
 
@@ -78,17 +79,31 @@ class Mailbox:
 
     @contextlib.contextmanager
     def _time_limit(self):
-        def expired(_signal, _frame):
-            self._late = True
-            raise Late(f"{self._server}: not ready within {self._timeout:.3g} s")
-
-        before = signal.signal(signal.SIGALRM, expired)
+        before = signal.signal(signal.SIGALRM, self._expired)
         signal.setitimer(signal.ITIMER_REAL, self._timeout)
         try:
             yield
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, before)
+
+    def _expired(self, *_):
+        self._late = True
+        raise Late(f"{self._server}: not ready within {self._timeout:.3g} s")
+
+    @contextlib.contextmanager
+    def paused(self):
+        """The time limit does not end what is done here, but its time counts. Leaves SIGALRM and its timer free."""
+        left, _ = signal.setitimer(signal.ITIMER_REAL, 0)
+        end = time.monotonic() + left
+        try:
+            yield
+        finally:
+            left = max(0.0, end - time.monotonic())
+            signal.signal(signal.SIGALRM, self._expired)
+            signal.setitimer(signal.ITIMER_REAL, left)
+        if not left:
+            self._expired()
 
     def _connected(self):
         host, port, limit = self._checked["host"], self._checked["port"], self._limit

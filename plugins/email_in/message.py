@@ -1,12 +1,15 @@
 """A message as the payload of an event, however broken it is."""
 
+import contextlib
 import datetime
 import email
 import email.errors
 import email.header
+import email.policy
 import email.utils
 import imaplib
 import re
+import signal
 import time
 
 import ductile
@@ -15,28 +18,57 @@ from ductile_text import plain
 MAX_LINE = 1000
 MAX_LISTED = 100
 MAX_PARTS = 1000
+# Of a header, in characters. Python's parsers take worse than linear time, decoding the most.
+MAX_HEADER = 64 * 1024
+MAX_ENCODED = 8 * MAX_LINE
+# For one message; those that people send take milliseconds.
+SECONDS = 3.0
 # What the broken half of the world's mail makes Python's parser raise.
 BROKEN = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError, AssertionError)
 
 
+class TooSlow(BaseException):
+    """The message takes too long. No Exception, since email and codecs catch some."""
+
+
+class _Policy(email.policy.Compat32):
+    def header_source_parse(self, lines):
+        name, value = super().header_source_parse(lines)
+        return name, value[:MAX_HEADER]
+
+
 def payload(source, summary, folder, max_text, whole):
-    """`source` is the message in bytes, `whole` whether that is all of it."""
+    """`source` is the message in bytes, `whole` whether that is all of it. Uses SIGALRM and its timer."""
     fields = {name: None for name in ("title", "text", "from", "from_address", "subject", "date", "message_id", "in_reply_to", "reply_to")}
     fields.update(to=[], cc=[], attachments=[], text_cut=False, whole=whole)
     try:
-        message = email.message_from_bytes(source)
-        headers = _Headers(message)
-        fields.update(_head(headers))
-        text, fields["attachments"] = _parts(message, max_text)
-        if text is not None:
-            fields["text_cut"] = len(text) > max_text
-            fields["text"] = text[:max_text]
-    except BROKEN as error:
+        with _time_limit():
+            message = email.message_from_bytes(source, policy=_Policy())
+            fields.update(_head(_Headers(message)))
+            text, fields["attachments"] = _parts(message, max_text)
+            if text is not None:
+                fields["text_cut"] = len(text) > max_text
+                fields["text"] = text[:max_text]
+    except (*BROKEN, TooSlow) as error:
         # One message must not keep all that follow from being seen.
         ductile.log("warn", f"message {summary.uid} is broken ({type(error).__name__}: {error}): some of its fields are missing")
     fields["title"] = fields["subject"] or (f"mail from {fields['from']}" if fields["from"] else "mail without a subject")
     fields.update(folder=folder, uid=summary.uid, size=summary.size, received=_received(summary.arrived))
     return fields
+
+
+@contextlib.contextmanager
+def _time_limit():
+    def expired(_signal, _frame):
+        raise TooSlow(f"not read within {SECONDS:.3g} s")
+
+    before = signal.signal(signal.SIGALRM, expired)
+    signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 class _Headers:
@@ -120,7 +152,7 @@ def _line(value):
     if not raw.isascii():
         return _one(_decoded(raw, None))
     try:
-        pieces = email.header.decode_header(raw.decode("ascii"))
+        pieces = email.header.decode_header(raw[:MAX_ENCODED].decode("ascii"))
     except BROKEN + (email.errors.MessageError,):
         return _one(raw.decode("ascii"))
     # Between encoded words and the rest, spaces are in the pieces.

@@ -149,21 +149,27 @@ def changes(mailbox, position, checked, source, state):
     size = done = 0
     try:
         for uid, summary in found(mailbox, uids):
+            content = None
             if summary is not None and not position.known(summary):
                 if len(events) == checked["max_messages"]:
                     break
-                event = told(mailbox, summary, checked, f"{source}:{position.uidvalidity}:{uid}")
-                cost = 0 if event is None else len(json.dumps(event))
-                if size + cost > MAX_EVENT_BYTES:
-                    break
-                if event is not None:
+                whole = summary.size <= checked["max_message"]
+                content = mailbox.source(uid, checked["max_message"] if whole else BEGINNING)
+            # What was fetched counts, even if it takes the time that is left: else it would hold up those behind it for ever.
+            with mailbox.paused():
+                if content is not None:
+                    payload = message.payload(content, summary, checked["folder"], checked["max_text"], whole)
+                    event = ductile.event(checked["event_type"], payload, f"{source}:{position.uidvalidity}:{uid}")
+                    cost = len(json.dumps(event))
+                    if size + cost > MAX_EVENT_BYTES:
+                        break
                     events.append(event)
                     emitted.append(uid)
                     size += cost
-            if summary is not None:
-                position.passed(summary)
-            position.cursor = max(position.cursor, uid)
-            done += 1
+                if summary is not None:
+                    position.passed(summary)
+                position.cursor = max(position.cursor, uid)
+                done += 1
     except Late:
         # What has been read is not read again, so that a slow server is once through.
         if not done:
@@ -191,15 +197,6 @@ def found(mailbox, uids):
         summaries = mailbox.summaries(chunk)
         for uid in chunk:
             yield uid, summaries.get(uid)
-
-
-def told(mailbox, summary, checked, key):
-    whole = summary.size <= checked["max_message"]
-    source = mailbox.source(summary.uid, checked["max_message"] if whole else BEGINNING)
-    if source is None:
-        return None
-    payload = message.payload(source, summary, checked["folder"], checked["max_text"], whole)
-    return ductile.event(checked["event_type"], payload, key)
 
 
 def marked(mailbox, uids):

@@ -2,13 +2,20 @@
 
 import email.message
 import re
+import signal
 import socket
+import sys
 import threading
+import time
 import unittest
 
 import dovecot
 from connector import Connector
-from support import Certificate, closed_port
+from support import Certificate, closed_port, loaded
+
+MAILBOX = loaded("email_in", "mailbox")
+# The plugin with less time for a message.
+IMPATIENT = "import sys; sys.path.insert(0, '../lib'); import message, run; message.SECONDS = 0.3; run.ductile.main()"
 
 PLAIN = b"From: Ann <ann@example.com>\r\nTo: Bob <bob@example.com>, c@example.com\r\nSubject: %s\r\n" \
         b"Message-ID: <%s@example.com>\r\nDate: Fri, 02 Jan 2026 10:00:00 +0100\r\n\r\nHello\r\nworld\r\n"
@@ -240,6 +247,28 @@ class EmailIn(Connector):
         titles = self.subjects()
         self.assertEqual((len(titles), titles[-1]), (3, "after"))
 
+    def test_messages_that_take_long_to_read_do_not_stop_the_next(self):
+        self.poll()
+        self.deliver(
+            b"From: a@example.com\r\nSubject: " + b"=?x?q?a" * 60_000 + b"\r\n\r\n",
+            b"Subject: parameters\r\nContent-Type: text/plain" + b";a" * 100_000 + b"\r\n\r\nhi",
+            b"Subject: tags\r\nContent-Type: text/html\r\n\r\n" + b"<a " * 20_000,
+            mail("after"),
+        )
+        events = self.events(timeout=20)
+        self.assertEqual([event["payload"]["subject"] for event in events][1:], ["parameters", "tags", "after"])
+        self.assertEqual(events[0]["payload"]["from"], "a@example.com")
+
+    def test_a_message_has_a_time_limit_of_its_own(self):
+        self.poll()
+        nested = b"".join(b"Content-Type: multipart/mixed; boundary=b%d\r\n\r\n--b%d\r\n" % (n, n) for n in range(100))
+        self.deliver(b"Subject: slow\r\n" + nested + b"\r\n" + b"\n" * 300_000, mail("after"))
+        self.program = [(sys.executable, "-S", "-c", IMPATIENT)]
+        response = self.poll()
+        self.assertEqual([event["payload"]["title"] for event in response["events"]], ["mail without a subject", "after"])
+        self.assertIn("not read within 0.3 s", response["logs"][0]["message"])
+        self.assertEqual(self.subjects(), [])
+
     def test_long_texts_and_large_messages(self):
         self.assertEqual(self.only(b"Subject: x\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n" + "ä".encode() * 200, max_text=100)["text"], "ä" * 100)
         self.deliver(b"Subject: y\r\n\r\n" + b"z" * 900_000)
@@ -395,6 +424,27 @@ class NoServer(Connector):
         self.assertEqual(self.state["cursor"], 1)
         self.assertIn("1 left", response["result"])
         self.assertEqual(len(response["logs"]), 2 if mark else 1)
+
+
+class TimeLimit(unittest.TestCase):
+    def setUp(self):
+        self.mailbox = MAILBOX.Mailbox({"host": "h", "port": 1, "max_message": 0}, 0.05)
+
+    def test_what_is_done_in_a_pause_is_done_even_if_the_time_is_over(self):
+        end = time.monotonic() + 0.06
+        done = False
+        with self.assertRaises(MAILBOX.Late), self.mailbox._time_limit(), self.mailbox.paused():
+            while time.monotonic() < end:
+                pass
+            done = True
+        self.assertTrue(done)
+        self.assertEqual(signal.getitimer(signal.ITIMER_REAL), (0, 0))
+
+    def test_behind_a_pause_the_limit_goes_on(self):
+        with self.assertRaises(MAILBOX.Late), self.mailbox._time_limit():
+            with self.mailbox.paused():
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.pause()
 
 
 if __name__ == "__main__":

@@ -7,9 +7,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
-from support import FIXTURES, PATIENCE, ROOT, request
+from support import FIXTURES, PATIENCE, ROOT, loaded, request
+
+TEXT = loaded("lib", "ductile_text")
 
 TEXTS = ("", "plain", 'q"u\\o\\"te', "l\nf\ttab\r\b\f\x01\x1f\x7f", "ü€😀\uffff", "\\u0041 \\", "{[,:]}", "-n", "%s $HOME `id`")
 NUMBERS = ("0", "-1", "9223372036854775807", "123456789012345678901234567890")
@@ -248,6 +251,29 @@ class Shell(Lib):
         event = {"type": "t", "payload": {"list": [0, {"x": "y"}], "many": [{"a": "b" * 20}] * 20_000, "text": "late"}}
         response, _ = self.asked(command="handle", event=event)
         self.assertEqual(response["result"], "late")
+
+
+class TextOfHtml(unittest.TestCase):
+    def test_text(self):
+        for html, expected in (
+            ("", None), ("<p> </p>", None), ("a < b & c <3 <>", "a < b & c <3 <>"), ("a <b", "a <b"), ("<", "<"),
+            ("<p>One<br/>two</P >three", "One\ntwo\nthree"), ("a<b>b</b><i\n>c", "abc"), ("<a title='x>y' href=z?q='>a</a>", "a"),
+            ("<a b='c>d", "d"), ("<A title=\"it's>\">a", "a"), ("<a b = 'it>' c>a", "a"), ("a<!-- > <b> -->b<!-->c<!--d", "abc"),
+            ("<!DOCTYPE html><?xml ?></ x>a<![if x]>b", "ab"), ("<script>a</scripty>'</SCRIPT >b<style>c", "b"), ("<script", "<script"),
+            ("&lt;b&gt; &amp;amp; &#39;&#x263A;&eacute &nope; &", "<b> &amp; '☺é &nope; &"), ("&#99999999999;", "\ufffd9;"),
+        ):
+            with self.subTest(html=html):
+                self.assertEqual(TEXT.plain(html, 100), expected)
+        self.assertEqual(TEXT.plain("<b>" + "a" * 20, 10), "a" * 10)
+
+    def test_no_text_takes_long(self):
+        for piece in ("<a ", "<a", "<", "</", "</a", "<!--", "<!-->", "<!a", "<?", "<a x='", "<a x=''", "<a x='>", "<a x=\"'", "<a = ", "=",
+                      "<script>", "</script", "<style></script>", "&", "&#", "&#1", "&a", "<br>"):
+            # Some 20 ms; where the time is not linear, minutes.
+            with self.subTest(piece=piece):
+                begin = time.process_time()
+                TEXT.plain(piece * (100_000 // len(piece)), 10_000)
+                self.assertLess(time.process_time() - begin, 2)
 
 
 def same(command):
