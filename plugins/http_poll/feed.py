@@ -11,7 +11,7 @@ from xml.parsers import expat
 
 import ductile
 from ductile_text import plain
-from seen import Item
+from seen import Item, check_count
 
 MAX_DEPTH = 100
 MAX_TEXT = 10_000
@@ -31,9 +31,12 @@ def feed_items(answer, kind):
         read, found = _rss, [*_children(about, "item"), *_children(root, "item")]
     else:
         wanted = {"rss": "RSS", "atom": "Atom"}.get(kind, "RSS or Atom")
-        raise ductile.Failure(f"the answer is XML, but no {wanted} feed: it begins with <{name[:100]}>")
+        raise ductile.Failure(f"the answer is XML, but no {wanted} feed: it begins with <{name[:100]}>", retry=False)
+    check_count(len(found))
+    # The query may be a secret.
+    base = urllib.parse.urlsplit(answer.url)._replace(query="", fragment="").geturl()
     title = _line(_text(about, "title"))
-    return [_item({**read(element, answer.url), "feed": title}) for element in reversed(found)]
+    return [_item({**read(element, base), "feed": title}) for element in reversed(found)]
 
 
 def _parsed(body, charset):
@@ -141,9 +144,12 @@ def _listed(values):
 
 
 def _link(text, base):
-    """An absolute http or https address, or nothing."""
+    """An absolute http or https address, or nothing; a fragment alone is no address of its own."""
+    text = text.strip()
+    if not text or text.startswith("#"):
+        return None
     try:
-        address = urllib.parse.urljoin(base, text.strip()) if text.strip() else ""
+        address = urllib.parse.urljoin(base, text)
     except ValueError:
         return None
     return address[: 2 * MAX_LINE] if address.startswith(("http://", "https://")) else None

@@ -4,7 +4,7 @@ import json
 
 import ductile
 import ductile_raw
-from seen import Item
+from seen import Item, check_count
 
 
 def json_items(body, path, id_path):
@@ -14,15 +14,18 @@ def json_items(body, path, id_path):
         whole = ductile_raw.parsed(text)
     except ValueError as error:
         raise ductile.Failure(f"the answer is not JSON: {error}") from None
-    for name in path.split(".") if path else ():
+    names = path.split(".") if path else ()
+    for name in names:
         if not isinstance(whole, dict) or name not in whole:
-            raise ductile.Failure(f"the answer has no {path!r}, which config.items names")
-        text = [inner for member, _, inner in ductile_raw.members(text) if member == name][-1]
+            raise ductile.Failure(f"the answer has no {path!r}, which config.items names", retry=False)
         whole = whole[name]
     if not isinstance(whole, list):
         lists = [name for name, value in whole.items() if isinstance(value, list)] if isinstance(whole, dict) else []
         hint = f"; there are lists at {', '.join(lists[:10])}" if lists else ""
         raise ductile.Failure(f"{path or 'the answer'} is not a list: config.items must be the path of one{hint}", retry=False)
+    check_count(len(whole))
+    for name in names:
+        text = [inner for member, _, inner in ductile_raw.members(text) if member == name][-1]
     return [_item(value, inner, id_path) for value, inner in ductile_raw.elements(text)]
 
 

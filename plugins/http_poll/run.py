@@ -30,7 +30,7 @@ import ductile_raw
 from ductile_settings import Settings
 from feed import feed_items
 from listing import json_items
-from seen import MAX_ITEMS, Seen
+from seen import Seen
 
 KEYS = ("url", "format", "items", "id", "headers", "max_body", "event_type", "emit_existing", "updated", "timeout", "ca_file")
 MAX_EVENTS = 1000
@@ -95,10 +95,7 @@ def items_of(answer, checked):
         begins = answer.body[:100].replace(b"\0", b"").lstrip(b"\xef\xbb\xbf\xff\xfe \t\r\n")
         kind = "feed" if begins.startswith(b"<") else "json"
     items = json_items(answer.body, checked["items"], checked["id"]) if kind == "json" else feed_items(answer, kind)
-    items = list({item.key: item for item in reversed(items)}.values())[::-1]
-    if len(items) > MAX_ITEMS:
-        raise ductile.Failure(f"the list has {len(items)} items; at most {MAX_ITEMS} can be remembered", retry=False)
-    return items
+    return list({item.key: item for item in reversed(items)}.values())[::-1]
 
 
 @ductile.command("health")

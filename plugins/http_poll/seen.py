@@ -7,10 +7,18 @@ content  base64 of 6 bytes for each of them, in the same order; only with `updat
 import base64
 import hashlib
 
+import ductile
+
 # With 14 bytes for each, the state stays below 1 MB.
 MAX_ITEMS = 50_000
 KEY_BYTES = 8
 MARK_BYTES = 6
+
+
+def check_count(number):
+    """Of the items in a list, before they are made: each takes some hundred bytes of memory."""
+    if number > MAX_ITEMS:
+        raise ductile.Failure(f"the list has {number} items; at most {MAX_ITEMS} can be remembered", retry=False)
 
 
 class Item:

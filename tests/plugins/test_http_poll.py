@@ -2,6 +2,7 @@
 
 import email.utils
 import json
+import sys
 import threading
 import time
 import unittest
@@ -158,8 +159,16 @@ class HttpPoll(Connector):
         site.set(items(*range(25_000, 74_999)) + items(1))
         self.poll(updated=True)
         self.assertGreater(len(json.dumps(self.state)), 900_000)
-        site.set(items(*range(50_001)))
-        self.assert_final(self.asked("poll"), "50001 items")
+        for content in (items(*range(50_001)), b"<rss><channel>" + b"<item/>" * 50_001 + b"</channel></rss>"):
+            site.set(content)
+            self.assert_final(self.asked("poll"), "50001 items")
+
+    def test_a_list_that_is_too_long_takes_little_memory(self):
+        # The items would take 600 MB.
+        self.watch(b"[" + b"0," * 2_000_000 + b"0]")
+        limited = f"ulimit -v {400 * 1024}; exec {sys.executable} -S run.py"
+        self.program = [("sh", "-c", limited)]
+        self.assert_final(self.asked("poll"), "2000001 items")
 
     def test_updated_items(self):
         site = self.watch(items(1, 2))
@@ -237,6 +246,23 @@ class HttpPoll(Connector):
         (only,), _ = self.feed(RDF)
         self.assertEqual((only["payload"]["id"], only["payload"]["feed"]), ("http://example.com/x", "Old"))
 
+    def test_relative_links_have_nothing_of_the_query(self):
+        links = {"#c1": None, " #c2": None, "": None, "?a=1#b": "/list?a=1#b", "?": "/list", "./": "/", "two": "/two"}
+        for text in (
+            "".join(f"<item><title>{link}</title><link>{link}</link></item>" for link in links),
+            "".join(f'<entry><title>{link}</title><link href="{link}"/></entry>' for link in links),
+        ):
+            self.state = {}
+            events, site = self.feed(f"<rss><channel>{text}</channel></rss>" if "item" in text else f"<feed>{text}</feed>")
+            expected = [url and site.url + url for url in links.values()][::-1]
+            self.assertEqual([event["payload"]["url"] for event in events], expected)
+            self.assertEqual([event["payload"]["id"] for event in events], expected)
+
+    def test_items_that_take_long_to_read(self):
+        item = "<item><guid>1</guid><description>" + "&lt;a " * 20_000 + "</description></item>"
+        (event,), _ = self.feed(f"<rss><channel>{item}</channel></rss>")
+        self.assertEqual(event["payload"]["text"], ("<a " * 20_000)[:10_000])
+
     def test_encodings(self):
         text = "<rss><channel><item><guid>1</guid><title>ä</title></item></channel></rss>"
         for body, headers in (
@@ -261,8 +287,8 @@ class HttpPoll(Connector):
         for text, config, words, final in (
             ("[1, 2", {}, "not JSON", False), ("", {}, "not JSON", False), ("[NaN]", {}, "NaN", False), ("[" * 200_000, {}, "JSON", False),
             ("\xff", {"format": "json"}, "not JSON", False), ("{}", {}, "config.items", True), ('{"a": []}', {}, "lists at a", True),
-            ('{"b": []}', {"items": "a"}, "'a'", False), ("7", {}, "config.items", True), ("<rss><channel>", {}, "well-formed", False),
-            ("<html></html>", {}, "<html>", False), (ATOM, {"format": "rss"}, "no RSS", False), (RSS, {"format": "atom"}, "no Atom", False),
+            ('{"b": []}', {"items": "a"}, "'a'", True), ("7", {}, "config.items", True), ("<rss><channel>", {}, "well-formed", False),
+            ("<html></html>", {}, "<html>", True), (ATOM, {"format": "rss"}, "no RSS", True), (RSS, {"format": "atom"}, "no Atom", True),
             ("<rss>&nope;</rss>", {}, "well-formed", False), (deep, {}, "deep", True),
         ):
             with self.subTest(text=text[:20]):
