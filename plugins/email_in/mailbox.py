@@ -242,7 +242,7 @@ def _said(answer):
     if isinstance(answer, Exception):
         answer = answer.args[0] if answer.args else ""
     text = answer.decode("utf-8", "replace") if isinstance(answer, bytes) else str(answer)
-    return " ".join(text.split())[:200]
+    return " ".join(ductile.hidden(text).split())[:200]
 
 
 def _quoted(folder):

@@ -14,6 +14,7 @@ State:
 Exit codes: 0, also for `status: error`; 78 for a wrong configuration; 1 for a fault of this program.
 """
 
+import base64
 import datetime
 import hashlib
 import imaplib
@@ -43,9 +44,21 @@ HEALTH_TIMEOUT = 7.0
 SPARE = 8
 
 
+def hide_login(user, password):
+    """The password in each form in which it is sent, since servers repeat what they get, and as imaplib shows the bytes of that."""
+    if not isinstance(password, str):
+        return
+    quoted = password.replace("\\", "\\\\").replace('"', '\\"')
+    plain = base64.b64encode(f"\0{user}\0{password}".encode("utf-8", "replace")).decode()
+    for form in (password, quoted, plain):
+        # With a double quote behind it, so that a single one is escaped; it is or not, as the rest of the answer has it.
+        shown = repr(form.encode("utf-8", "replace") + b'"')[2:-2]
+        ductile.hide(form, shown, shown.replace("\\'", "'"))
+
+
 def settings(request):
     read = Settings(request.config, KEYS)
-    ductile.hide(request.config.get("password"))
+    hide_login(request.config.get("user"), request.config.get("password"))
     tls = read.choice("tls", tuple(PORTS), "implicit")
     checked = {
         "host": read.text("host"),

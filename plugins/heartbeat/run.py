@@ -36,7 +36,7 @@ def settings(request):
     }
     for url in filter(None, (checked["url"], checked["fail_url"])):
         ductile_http.hide_url(url)
-    ductile.hide(*checked["headers"].values())
+    ductile_http.hide_headers(checked["headers"])
     return checked
 
 

@@ -71,7 +71,7 @@ def settings(request):
     if len(checked["event_type"].encode()) > 200:
         read.wrong("event_type", "must have at most 200 bytes")
     ductile_http.hide_url(checked["url"])
-    ductile.hide(*checked["headers"].values())
+    ductile_http.hide_headers(checked["headers"])
     return checked
 
 

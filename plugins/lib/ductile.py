@@ -135,6 +135,14 @@ def hide(*secrets):
     _secrets.sort(key=len, reverse=True)
 
 
+def hidden(value):
+    """The value as text without what `hide` hides; for what is cut, since a part of a secret is not found later."""
+    text = str(value)
+    for secret in _secrets:
+        text = text.replace(secret, "***")
+    return text
+
+
 def respond(text):
     """The response to a request, both as JSON, and the exit code. For tests; `main` is what a plugin calls."""
     _logs.clear()
@@ -144,11 +152,11 @@ def respond(text):
         answer = json.dumps(_with_logs(_carried_out(_parsed(text))), allow_nan=False)
     except Failure as failure:
         code = EX_CONFIG if isinstance(failure, Misconfigured) else 0
-        answer = _error(_hidden(failure), failure.retry)
+        answer = _error(hidden(failure), failure.retry)
     except (Exception, SystemExit) as error:
-        sys.stderr.write(_hidden(traceback.format_exc()))
+        sys.stderr.write(hidden(traceback.format_exc()))
         code = 1
-        answer = _error(_hidden("".join(traceback.format_exception_only(type(error), error)).strip().split("\n")[-1]))
+        answer = _error(hidden("".join(traceback.format_exception_only(type(error), error)).strip().split("\n")[-1]))
     return answer, code
 
 
@@ -190,9 +198,9 @@ def _carried_out(request):
 
 def _with_logs(response):
     if "result" in response:
-        response = {**response, "result": _hidden(response["result"])}
+        response = {**response, "result": hidden(response["result"])}
     if _logs:
-        response = {**response, "logs": [{**entry, "message": _hidden(entry["message"])} for entry in _logs]}
+        response = {**response, "logs": [{**entry, "message": hidden(entry["message"])} for entry in _logs]}
     return response
 
 
@@ -202,13 +210,6 @@ def _error(message, retry=True):
         response["retry"] = False
     # ASCII is valid JSON in every locale.
     return json.dumps(_with_logs(response))
-
-
-def _hidden(value):
-    text = str(value)
-    for secret in _secrets:
-        text = text.replace(secret, "***")
-    return text
 
 
 def _object(fields, name):

@@ -3,6 +3,7 @@
 What a URL may have of secrets, its path and its query, is in no error.
 """
 
+import base64
 import contextlib
 import email.utils
 import http.client
@@ -78,6 +79,17 @@ def hide_url(url):
     """Keeps path and query of a URL out of errors and logs, also where servers and libraries repeat them."""
     rest = url.partition("//")[2].partition("/")[2] or urllib.parse.urlsplit(url).query
     ductile.hide(*(part for part in (rest, *re.split(r"[/?&=#]", rest)) if len(part) >= 8))
+
+
+def hide_headers(headers):
+    """Keeps what these headers have of secrets out of errors and logs, also where servers and libraries repeat it in parts."""
+    for value in headers.values():
+        scheme, _, rest = value.partition(" ")
+        ductile.hide(value, rest, *(part for part in re.split(r"[\s;,=]", value) if len(part) >= 8))
+        if scheme.lower() == "basic":
+            with contextlib.suppress(ValueError):
+                decoded = base64.b64decode(rest).decode()
+                ductile.hide(decoded, decoded.partition(":")[2])
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):

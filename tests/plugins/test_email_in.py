@@ -1,5 +1,6 @@
 """plugins/email_in against a real Dovecot, and against servers that are none."""
 
+import base64
 import email.message
 import re
 import signal
@@ -263,7 +264,7 @@ class EmailIn(Connector):
         self.poll()
         nested = b"".join(b"Content-Type: multipart/mixed; boundary=b%d\r\n\r\n--b%d\r\n" % (n, n) for n in range(100))
         self.deliver(b"Subject: slow\r\n" + nested + b"\r\n" + b"\n" * 300_000, mail("after"))
-        self.program = [(sys.executable, "-S", "-c", IMPATIENT)]
+        self.program = [(sys.executable, "-B", "-S", "-c", IMPATIENT)]
         response = self.poll()
         self.assertEqual([event["payload"]["title"] for event in response["events"]], ["mail without a subject", "after"])
         self.assertIn("not read within 0.3 s", response["logs"][0]["message"])
@@ -371,7 +372,7 @@ class NoServer(Connector):
     def asked_of(self, *steps, hang=False, timeout=3, **config):
         server = Script(self, *steps, hang=hang)
         return self.asked("poll", host="127.0.0.1", port=server.port, ca_file=server.certificate.file, user="ann",
-                          password="very-secret", timeout=timeout, **config)
+                          timeout=timeout, **{"password": "very-secret", **config})
 
     def test_greetings_that_are_none(self):
         for greeting in (b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"* BYE busy\r\n", b"\x00\xff\r\n", b"* OK" + b" x" * 100):
@@ -387,6 +388,23 @@ class NoServer(Connector):
     def test_a_login_that_is_refused_for_now(self):
         response = self.asked_of(*HELLO, "AUTHENTICATE", b"+ \r\n", "", b"TAG NO [UNAVAILABLE] later\r\n")
         self.assert_retried(response, "later")
+
+    def test_a_password_that_the_server_repeats_is_hidden(self):
+        login = (b"* OK [CAPABILITY IMAP4rev1] hi\r\n", "CAPABILITY", b"* CAPABILITY IMAP4rev1\r\nTAG OK x\r\n", "LOGIN")
+        password = "gehe'\\\"im"
+        quoted = b"gehe'\\\\\\\"im"
+        encoded = base64.b64encode(b"\0ann\0" + password.encode())
+        for steps in (
+            # imaplib shows the bytes of the first two; the next one is cut.
+            (*login, b'TAG BAD syntax: LOGIN ann "%s"\r\n' % quoted), (*login, b"what '%s'\r\n" % quoted),
+            (*login, b"TAG NO %s %s\r\n" % (b"x" * 160, quoted * 9)),
+            (*HELLO, "AUTHENTICATE", b"+ \r\n", "", b"TAG BAD near %s\r\n" % encoded),
+        ):
+            with self.subTest(last=steps[-1]):
+                response = self.asked_of(*steps, password=password)
+                self.assertIn("***", response["error"])
+                for part in ("gehe", "im", encoded.decode()[:8]):
+                    self.assertNotIn(part, response["error"])
 
     def test_malformed_answers(self):
         selected = b"* 1 EXISTS\r\n* OK [UIDVALIDITY 7] x\r\n* OK [UIDNEXT 2] x\r\n"

@@ -46,6 +46,10 @@ class Heartbeat(Connector):
         self.assert_retried(self.asked("poll", url=f"http://127.0.0.1:{closed_port()}/{SECRET}"), "refused")
         self.assertNotIn(SECRET, self.stdout)
 
+    def test_a_token_that_the_server_repeats_is_hidden(self):
+        with HttpServer(lambda handler: handler.wfile.write(b"no t0k3n\r\n")) as server:
+            self.assert_retried(self.asked("poll", url=server.url, headers={"Authorization": "Bearer t0k3n"}), "no ***")
+
     def test_server_that_answers_byte_by_byte(self):
         done = threading.Event()
 

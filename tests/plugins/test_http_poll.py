@@ -1,5 +1,6 @@
 """plugins/http_poll against a real HTTP server: nothing missed, nothing twice."""
 
+import base64
 import email.utils
 import json
 import sys
@@ -358,6 +359,16 @@ class HttpPoll(Connector):
         self.assertEqual(self.ids(), [2])
         self.assert_retried(self.asked("poll", url=f"http://127.0.0.1:{closed_port()}/"), "refused")
         self.assert_retried(self.asked("poll", url="http://no-such-host.invalid/"), "no-such-host.invalid")
+
+    def test_headers_that_the_server_repeats_are_hidden(self):
+        site = self.watch()
+        for header, secret in (
+            ("Bearer t0k3n", "t0k3n"), ("Basic " + base64.b64encode(b"ann:geheim").decode(), "geheim"), ("Basic not-base64", "not-base64"),
+            ("theme=dark; session=0123456789", "0123456789"),
+        ):
+            site.instead = lambda handler: handler.wfile.write(f"{header}, {header.split(' ')[1]}, {secret}\r\n".encode())
+            with self.subTest(header=header):
+                self.assert_retried(self.asked("poll", headers={"Authorization": header}), "BadStatusLine: ***, ***, ***")
 
     def test_slow_servers(self):
         site = self.watch()
