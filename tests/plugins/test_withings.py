@@ -346,10 +346,12 @@ class WithingsTest(Connector):
 
     def test_too_many_requests(self):
         self.begin()
-        for content, status, headers, seconds in (({"status": 601, "body": {}, "error": "Too Many Request"}, 200, (), 60),
-                                                  (b"", 429, [("Retry-After", "120")], 120), (b"", 429, (), 60), (b"", 503, [("Retry-After", "30")], 30)):
+        answers = (({"status": 601, "body": {}, "error": "Too Many Request"}, 200, (), 60),
+                   (b"", 429, [("Retry-After", "120")], 120), (b"", 429, (), 60), (b"", 503, [("Retry-After", "30")], 30))
+        for number, (content, status, headers, seconds) in enumerate(answers):
             with self.subTest(status=status, seconds=seconds):
-                self.server.weight(seconds)
+                # The same number would be the same measure, within a second.
+                self.server.weight(number)
                 self.instead("getmeas", content, status, headers)
                 self.assertIn(f"asked again in {seconds} s", self.poll()["result"])
                 asked = len(self.server.asked)
