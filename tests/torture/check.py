@@ -44,6 +44,9 @@ class Checker:
         self.connection = sqlite3.connect(f"file:{self.database}?mode=ro", uri=True)
         self.connection.row_factory = sqlite3.Row
         self.actions = lines(os.path.join(folder, "actions"))
+        self.acts = collections.defaultdict(list)
+        for line in self.actions:
+            self.acts[line["act"]].append(line)
         self.journal = lines(os.path.join(folder, "journal"))
         self.jobs = {row["id"]: row for row in self.rows("SELECT * FROM jobs ORDER BY seq")}
         self.log = self.rows("SELECT * FROM job_log ORDER BY id")
@@ -68,7 +71,7 @@ class Checker:
         return self.connection.execute(sql).fetchall()
 
     def did(self, act, **what):
-        return [line for line in self.actions if line["act"] == act and what.items() <= line.items()]
+        return [line for line in self.acts[act] if what.items() <= line.items()]
 
     def complain(self, kind, what):
         self.found[kind].append(what)
@@ -89,7 +92,7 @@ class Checker:
 
     def latest(self, key):
         """What the last configuration says of it; these do not change."""
-        return self.did("config")[-1][key]
+        return self.acts["config"][-1][key]
 
     def last_end(self, job):
         """What the job's last run was going to say; `None` if it did not come to that."""
