@@ -65,17 +65,16 @@ fn main() {
         }
     }
     let mut after = vec![(vec![], vec![]); BUSY_US.len()];
-    for _ in 0..rounds {
-        for (busy, (starts, wholes)) in BUSY_US.into_iter().zip(&mut after) {
-            for _ in 0..per_round {
-                let begun = Instant::now();
-                while begun.elapsed() < Duration::from_micros(busy) {
-                    std::hint::spin_loop();
-                }
-                let (start, whole) = by_std(command(0));
-                starts.push(start);
-                wholes.push(whole);
+    // Not taking turns: how soon a processor goes to sleep depends on how long it had nothing to do before.
+    for (busy, (starts, wholes)) in BUSY_US.into_iter().zip(&mut after) {
+        for _ in 0..rounds * per_round / 4 {
+            let begun = Instant::now();
+            while begun.elapsed() < Duration::from_micros(busy) {
+                std::hint::spin_loop();
             }
+            let (start, whole) = by_std(command(0));
+            starts.push(start);
+            wholes.push(whole);
         }
     }
     println!("microseconds, medians of {rounds} rounds of {per_round}: until it is started, until it was reaped");
