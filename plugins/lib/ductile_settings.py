@@ -111,6 +111,16 @@ class Settings:
             self.wrong(key, "must be a list of texts, or one text with commas")
         return [self._line(key, item) for item in value]
 
+    def some_of(self, key, choices):
+        """At least one of the choices, by default all: a list of texts, or one text with commas."""
+        chosen = self.texts(key, choices)
+        for text in chosen:
+            if text not in choices:
+                self.wrong(key, f"may have {', '.join(choices)}, not {text!r}")
+        if not chosen:
+            self.wrong(key, "must have at least one of them")
+        return chosen
+
     def numbers(self, key, low, high, default=()):
         """A list of whole numbers, or one number, or one text with commas."""
         value = self._value(key, default)
