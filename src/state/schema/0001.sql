@@ -1,4 +1,5 @@
 -- Schema 1. Times are UTC, RFC 3339, fixed width, so that text order is time order.
+-- Names are checked with OR: of an IN with more than two SQLite makes a temporary b-tree, for each row that is written.
 
 CREATE TABLE service (
   one                INTEGER PRIMARY KEY CHECK (one = 1),
@@ -45,10 +46,12 @@ CREATE TABLE job_queue (
   id                 TEXT NOT NULL UNIQUE,
   plugin             TEXT NOT NULL,
   command            TEXT NOT NULL,
-  status             TEXT NOT NULL CHECK (status IN ('queued', 'running', 'succeeded', 'dead')),
+  status             TEXT NOT NULL
+                     CHECK (status = 'queued' OR status = 'running' OR status = 'succeeded' OR status = 'dead'),
   attempt            INTEGER NOT NULL CHECK (attempt >= 1),
   max_attempts       INTEGER NOT NULL CHECK (max_attempts >= attempt),
-  submitted_by       TEXT NOT NULL CHECK (submitted_by IN ('scheduler', 'webhook', 'route', 'cli')),
+  submitted_by       TEXT NOT NULL
+                     CHECK (submitted_by = 'scheduler' OR submitted_by = 'webhook' OR submitted_by = 'route' OR submitted_by = 'cli'),
   schedule           TEXT,                  -- the id of the schedule that asked for it
   dedupe_key         TEXT,
   parent_job_id      TEXT,
@@ -112,7 +115,7 @@ CREATE TABLE job_log (
   plugin             TEXT NOT NULL,
   command            TEXT NOT NULL,
   submitted_by       TEXT NOT NULL,
-  status             TEXT NOT NULL CHECK (status IN ('succeeded', 'failed', 'timed_out')),
+  status             TEXT NOT NULL CHECK (status = 'succeeded' OR status = 'failed' OR status = 'timed_out'),
   started_at         TEXT NOT NULL,
   completed_at       TEXT NOT NULL,
   duration_ms        INTEGER NOT NULL,
