@@ -115,7 +115,12 @@ class Checker:
 
 def lines(path):
     with open(path) as file:
-        return [json.loads(line) for line in file]
+        return [json.loads(line) for line in file if not is_torn(line)]
+
+
+def is_torn(line):
+    """Whether there is nothing on the line, or the part that a process had written of it when it was killed."""
+    return not line.endswith("}\n")
 
 
 def text(row):

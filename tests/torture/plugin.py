@@ -70,7 +70,8 @@ def next_number(name):
 
 def note(line):
     journal = os.open(os.path.join(FOLDER, "journal"), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    os.write(journal, (json.dumps(line | {"at": time.monotonic_ns()}) + "\n").encode())
+    # On a line of its own, whatever a plugin that was killed in the middle of its line has left.
+    os.write(journal, ("\n" + json.dumps(line | {"at": time.monotonic_ns()}) + "\n").encode())
     os.close(journal)
 
 
