@@ -114,13 +114,15 @@ class Checker:
 
 
 def lines(path):
+    """The records of a file, without those of which a process that was killed in the middle has left but a part."""
+    records = []
     with open(path) as file:
-        return [json.loads(line) for line in file if not is_torn(line)]
-
-
-def is_torn(line):
-    """Whether there is nothing on the line, or the part that a process had written of it when it was killed."""
-    return not line.endswith("}\n")
+        for line in file:
+            try:
+                records.append(json.loads(line))
+            except json.JSONDecodeError:
+                continue
+    return records
 
 
 def text(row):
