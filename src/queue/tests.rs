@@ -341,7 +341,7 @@ fn every_hot_statement_finds_its_rows_by_an_index() {
     }
 }
 
-/// A temporary table costs as much as all else that a statement does: RETURNING makes one, an IN with more than two in a
+/// A temporary table costs more than half of what else a statement does: RETURNING makes one, an IN with more than two in a
 /// CHECK, and an update of what it looks for.
 #[test]
 fn no_hot_statement_makes_a_temporary_table() {

@@ -47,7 +47,7 @@ class Checker:
         self.acts = collections.defaultdict(list)
         for line in self.actions:
             self.acts[line["act"]].append(line)
-        self.journal = lines(os.path.join(folder, "journal"))
+        self.journal, self.cut_lines = journal_lines(os.path.join(folder, "journal"))
         self.jobs = {row["id"]: row for row in self.rows("SELECT * FROM jobs ORDER BY seq")}
         self.log = self.rows("SELECT * FROM job_log ORDER BY id")
         self.attempts = collections.defaultdict(list)
@@ -105,7 +105,7 @@ class Checker:
         acknowledged = len({line["job"] for line in self.did("accepted")})
         print(f"{len(self.jobs)} jobs ({summary}), {acknowledged} of them acknowledged; {len(self.log)} attempts, "
               f"{sum(map(len, self.runs.values()))} runs; {self.compared} pairs compared for their order; "
-              f"{len(self.rows('SELECT 1 FROM plugin_facts'))} facts; {len(self.cuts)} power cuts")  # fmt: skip
+              f"{len(self.rows('SELECT 1 FROM plugin_facts'))} facts; {len(self.cuts)} power cuts; {self.cut_lines} lines of the journal cut")  # fmt: skip
         for kind, found in self.found.items():
             print(f"VIOLATED {kind}: {len(found)}")
             for what in found[:SHOWN]:
@@ -114,15 +114,23 @@ class Checker:
 
 
 def lines(path):
-    """The records of a file, without those of which a process that was killed in the middle has left but a part."""
-    records = []
     with open(path) as file:
-        for line in file:
+        return [json.loads(line) for line in file]
+
+
+def journal_lines(path):
+    """The records of the journal, and how many lines are but the beginning of one: a plugin may be killed while it writes.
+    Anything else that is no record is an error."""
+    records, cut = [], 0
+    with open(path) as file:
+        for line in filter(str.strip, file):
             try:
                 records.append(json.loads(line))
             except json.JSONDecodeError:
-                continue
-    return records
+                if not line.startswith("{"):
+                    raise
+                cut += 1
+    return records, cut
 
 
 def text(row):
