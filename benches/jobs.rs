@@ -12,7 +12,6 @@ use std::io::{Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ductile::clock::Clock;
@@ -28,8 +27,8 @@ use tracing::trace_span;
 use tracing_subscriber::layer::SubscriberExt;
 use uuid::Uuid;
 
-const ROUNDS: usize = 15;
-const PER_ROUND: usize = 400;
+const ROUNDS: usize = 60;
+const PER_ROUND: usize = 100;
 
 fn main() {
     let (options, names): (Vec<_>, Vec<_>) = std::env::args().skip(1).partition(|argument| argument.starts_with('-'));
@@ -147,7 +146,7 @@ const PARTS: [&str; 10] = [
     "spawn",
     "pipes: write, read, wait, end the group",
     "parse: response, outcome, what is stored",
-    "the attempt's task",
+    "around them: the call, its outcome",
     "statements: settle this job, claim the next",
     "commit",
     "begin, answer, retries of the write",
@@ -207,7 +206,7 @@ fn parts(rounds: usize, per_round: usize) {
         attempts.push(timed(per_round, || {
             runtime.block_on(async {
                 for _ in 0..per_round {
-                    let attempt = plugin::run(Arc::clone(&plugin), call(), Cancel::default()).await;
+                    let attempt = plugin::run(&plugin, call(), &Cancel::default()).await;
                     assert!(matches!(attempt.outcome, Outcome::Succeeded(_)));
                 }
             });

@@ -6,9 +6,11 @@ mod outcome;
 mod recover;
 mod settle;
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt};
 use serde_json::value::RawValue;
@@ -186,7 +188,7 @@ impl Dispatcher {
         Ok(next)
     }
 
-    /// The plugin's part, in a task without the job: its panic is an outcome like any other.
+    /// The plugin's part, without the job: its panic is an outcome like any other.
     async fn attempt(&self, claimed: &mut Claimed, state: String, active: &Active) -> Attempt {
         let payload = claimed.take_payload();
         let job = claimed.job();
@@ -217,8 +219,11 @@ impl Dispatcher {
             now: self.clock.now(),
         };
         self.vitals.running(plugin.settings.timeouts.of(&job.command));
-        let task = tokio::spawn(plugin::run(Arc::clone(plugin), call, self.stop.job.clone()));
-        task.await.unwrap_or_else(|error| failed_attempt(format!("running the plugin panicked: {error}"), true))
+        let run = AssertUnwindSafe(plugin::run(plugin, call, &self.stop.job)).catch_unwind();
+        run.await.unwrap_or_else(|panic| {
+            let message = crate::log::panic_message(panic.as_ref());
+            failed_attempt(format!("running the plugin panicked: {message}"), true)
+        })
     }
 
     fn settlement(

@@ -2,7 +2,6 @@
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::value::RawValue;
@@ -54,13 +53,13 @@ pub struct Attempt {
 }
 
 /// Runs one attempt to its end. Dropping the future kills the process and its group.
-pub async fn run(plugin: Arc<Plugin>, call: Call, cancel: Cancel) -> Attempt {
+pub async fn run(plugin: &Plugin, call: Call, cancel: &Cancel) -> Attempt {
     run_within(plugin, call, cancel, &Limits::default()).await
 }
 
-async fn run_within(plugin: Arc<Plugin>, call: Call, cancel: Cancel, limits: &Limits) -> Attempt {
+async fn run_within(plugin: &Plugin, call: Call, cancel: &Cancel, limits: &Limits) -> Attempt {
     let (protocol, timeout) = (plugin.manifest.protocol, plugin.settings.timeouts.of(&call.command));
-    match run_process(&plugin, call, &cancel, limits, &|_| {}).await {
+    match run_process(plugin, call, cancel, limits, &|_| {}).await {
         Ok(ended) => {
             let attempt = trace_span!("parse").in_scope(|| Attempt::of(ended, protocol, timeout, limits.stdout));
             crash_point!("response.read");

@@ -102,9 +102,7 @@ pub fn next_retry(connection: &Connection) -> Result<Option<Timestamp>, Error> {
 }
 
 fn start(tx: &Tx<'_>, seq: i64, now: Timestamp) -> Result<Option<Claimed>, Error> {
-    let Some(job) = store::start(tx, seq, now)? else { return Ok(None) };
-    let payload = store::payload(tx, job.seq)?;
-    Ok(Some(Claimed { job, payload }))
+    Ok(store::start(tx, seq, now)?.map(|(job, payload)| Claimed { job, payload }))
 }
 
 enum Head {

@@ -42,7 +42,7 @@ pub(super) const CREATED_AT: &str = "SELECT created_at FROM job_queue WHERE seq 
 // Without RETURNING: SQLite gathers what that returns in a temporary b-tree, which makes a claim a third dearer.
 pub(super) const START: &str = "UPDATE job_queue SET status = 'running', started_at = ?2, next_retry_at = NULL, \
      retry_set_at = NULL WHERE seq = ?1 AND status = 'queued'";
-pub(super) const BY_SEQ: &str = concat!("SELECT ", columns!(), " FROM job_queue WHERE seq = ?1");
+pub(super) const WITH_PAYLOAD: &str = concat!("SELECT ", columns!(), ", payload FROM jobs WHERE seq = ?1");
 pub(super) const RUNNING: &str = concat!("SELECT ", columns!(), " FROM job_queue WHERE status = 'running'");
 pub(super) const COMPLETE: &str = "UPDATE job_queue SET status = ?3, completed_at = ?4, last_error = coalesce(?5, last_error) \
      WHERE seq = ?1 AND status = 'running' AND attempt = ?2";
@@ -88,7 +88,7 @@ pub(super) const HOT: &[&str] = &[
     FIRST_OF_PLUGIN,
     CREATED_AT,
     START,
-    BY_SEQ,
+    WITH_PAYLOAD,
     RUNNING,
     COMPLETE,
     RETRY,
@@ -226,11 +226,11 @@ pub(super) fn created_at(connection: &Connection, seq: i64) -> Result<Timestamp,
     Ok(at.0)
 }
 
-/// Makes a queued job the running one.
-pub(super) fn start(tx: &Tx<'_>, seq: i64, now: Timestamp) -> Result<Option<Job>, Error> {
+/// Makes a queued job the running one; it, and its payload.
+pub(super) fn start(tx: &Tx<'_>, seq: i64, now: Timestamp) -> Result<Option<(Job, Option<String>)>, Error> {
     match tx.prepare_cached(START)?.execute((seq, Text(now)))? {
         0 => Ok(None),
-        _ => Ok(Some(tx.prepare_cached(BY_SEQ)?.query_row([seq], job)?)),
+        _ => Ok(Some(tx.prepare_cached(WITH_PAYLOAD)?.query_row([seq], |row| Ok((job(row)?, row.get("payload")?)))?)),
     }
 }
 

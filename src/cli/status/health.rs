@@ -51,7 +51,7 @@ pub(super) fn ask(
             let cancel = cancel.clone();
             asked.spawn(async move {
                 let started = Instant::now();
-                let attempt = plugin::run(Arc::clone(&plugin), call, cancel).await;
+                let attempt = plugin::run(&plugin, call, &cancel).await;
                 (plugin.name().to_owned(), health(attempt, started))
             });
         }

@@ -12,7 +12,7 @@ const MANIFEST: &str = "name: echo\nprotocol: 1\nentrypoint: run\ncommands: [pol
 
 struct Fixture {
     dir: tempfile::TempDir,
-    plugin: Arc<Plugin>,
+    plugin: Plugin,
 }
 
 impl Fixture {
@@ -25,7 +25,7 @@ impl Fixture {
         fs::set_permissions(folder.join("run"), fs::Permissions::from_mode(0o755)).unwrap();
         let environment = vec![("PATH".into(), std::env::var_os("PATH").unwrap()), ("TOKEN".into(), "t".into())];
         let plugin = Plugin::load(dir.path(), "echo", settings(), environment, &mut Vec::new()).unwrap();
-        Self { dir, plugin: Arc::new(plugin) }
+        Self { dir, plugin }
     }
 
     fn program(&self) -> PathBuf {
@@ -42,7 +42,7 @@ impl Fixture {
             now: Timestamp::from_millis(0),
         };
         let limits = Limits { grace: Duration::from_millis(50), ..Limits::default() };
-        run_within(Arc::clone(&self.plugin), call, Cancel::default(), &limits).await
+        run_within(&self.plugin, call, &Cancel::default(), &limits).await
     }
 }
 
@@ -178,8 +178,7 @@ async fn a_deadline_and_a_cancelled_attempt_are_no_failures() {
         payload: None,
         now: Timestamp::from_millis(0),
     };
-    // Spawned, as the dispatcher does: the future must be `Send`.
-    let attempt = tokio::spawn(run(Arc::clone(&fixture.plugin), call, cancel)).await.unwrap();
+    let attempt = run(&fixture.plugin, call, &cancel).await;
     assert!(matches!(attempt.outcome, Outcome::Interrupted));
     assert!(!fixture.dir.path().join("echo/ran").exists());
 }
