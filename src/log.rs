@@ -5,6 +5,7 @@
 
 use std::any::Any;
 use std::fmt::{self, Write};
+use std::io::BufWriter;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -34,7 +35,9 @@ static AS_TEXT: AtomicBool = AtomicBool::new(false);
 /// Starts logging to stdout, through a thread of its own. Panics of any thread are logged too. What still waits is
 /// written when the guard is dropped. Only the first call has an effect.
 pub fn start(level: LogLevel, format: LogFormat) -> WorkerGuard {
-    let (out, guard) = NonBlockingBuilder::default().buffered_lines_limit(MOST_WAITING).finish(std::io::stdout());
+    // The thread flushes when no more lines wait: those which came together are written together.
+    let stdout = BufWriter::new(std::io::stdout());
+    let (out, guard) = NonBlockingBuilder::default().buffered_lines_limit(MOST_WAITING).finish(stdout);
     let _ = DROPPED.set(out.error_counter());
     set_format(format);
     let (level, handle) = reload::Layer::new(filter(level));

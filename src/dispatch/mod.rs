@@ -199,7 +199,7 @@ impl Dispatcher {
             return failed_attempt(format!("its manifest does not declare `{}` any more", job.command), false);
         }
         if self.stop.claiming.is_cancelled() {
-            return Attempt { outcome: Outcome::Interrupted, ..failed_attempt(String::new(), true) };
+            return Attempt::without_process(Outcome::Interrupted);
         }
         let payload = match payload.map(RawValue::from_string) {
             Some(Err(error)) => return failed_attempt(format!("the job's payload is not JSON: {error}"), false),
@@ -219,11 +219,7 @@ impl Dispatcher {
             now: self.clock.now(),
         };
         self.vitals.running(plugin.settings.timeouts.of(&job.command));
-        let run = AssertUnwindSafe(plugin::run(plugin, call, &self.stop.job)).catch_unwind();
-        run.await.unwrap_or_else(|panic| {
-            let message = crate::log::panic_message(panic.as_ref());
-            failed_attempt(format!("running the plugin panicked: {message}"), true)
-        })
+        caught(plugin::run(plugin, call, &self.stop.job)).await
     }
 
     fn settlement(
@@ -366,17 +362,32 @@ async fn sleep(wait: Option<Duration>) {
     }
 }
 
+/// An attempt to its end, whatever it is: its panic is a failure.
+async fn caught(attempt: impl Future<Output = Attempt>) -> Attempt {
+    AssertUnwindSafe(attempt).catch_unwind().await.unwrap_or_else(|panic| {
+        let message = crate::log::panic_message(panic.as_ref());
+        failed_attempt(format!("running the plugin panicked: {message}"), true)
+    })
+}
+
 fn failed_attempt(error: String, retryable: bool) -> Attempt {
-    Attempt {
-        outcome: Outcome::Failed { error, retryable },
-        stdout: String::new(),
-        result: None,
-        logs: None,
-        stderr: String::new(),
-        exit_code: None,
-        signal: None,
-    }
+    Attempt::without_process(Outcome::Failed { error, retryable })
 }
 
 #[cfg(test)]
 mod model;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_a_failed_attempt() {
+        let attempt = caught(async { panic!("out of paper") }).await;
+        let expected = "running the plugin panicked: out of paper";
+        assert!(
+            matches!(&attempt.outcome, Outcome::Failed { error, retryable: true } if error == expected),
+            "{attempt:?}"
+        );
+    }
+}

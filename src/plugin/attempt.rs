@@ -65,7 +65,7 @@ async fn run_within(plugin: &Plugin, call: Call, cancel: &Cancel, limits: &Limit
             crash_point!("response.read");
             attempt
         }
-        Err(ending) => Attempt::without_process(ending),
+        Err(ending) => Attempt::without_process(ending.outcome()),
     }
 }
 
@@ -116,9 +116,10 @@ fn deadline(timeout: Duration) -> Instant {
 }
 
 impl Attempt {
-    pub(super) fn without_process(ending: Ending) -> Self {
+    /// One of which there is nothing to be seen.
+    pub(crate) fn without_process(outcome: Outcome) -> Self {
         Self {
-            outcome: ending.outcome(),
+            outcome,
             stdout: String::new(),
             result: None,
             logs: None,

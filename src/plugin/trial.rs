@@ -82,7 +82,7 @@ pub async fn try_out(plugin: &Plugin, call: Call, cancel: &Cancel) -> Trial {
             leftovers,
         },
         Err(ending) => Trial {
-            attempt: Attempt::without_process(ending),
+            attempt: Attempt::without_process(ending.outcome()),
             stdout: Vec::new(),
             stdout_bytes: 0,
             stderr_bytes: 0,

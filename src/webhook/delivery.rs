@@ -71,7 +71,9 @@ async fn take(
         return refuse(StatusCode::FORBIDDEN);
     }
     let now = gateway.clock.now();
-    let job = event::job(endpoint, &head.headers, body, active.max_attempts(&endpoint.plugin), now);
+    let job = event::job(endpoint, &head.headers, &body, active.max_attempts(&endpoint.plugin), now);
+    // The job has a copy.
+    drop(body);
     let job_id = job.id;
     let in_force = gateway.active.clone();
     let enqueue = move |tx: &Tx<'_>| {

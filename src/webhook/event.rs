@@ -1,5 +1,8 @@
 //! From a request to the event that its plugin sees; pure.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
 use axum::http::HeaderMap;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -13,13 +16,7 @@ use crate::plugin::Envelope;
 use crate::queue::{NewJob, SubmittedBy};
 
 /// The job that a delivery becomes.
-pub(super) fn job(
-    endpoint: &Endpoint,
-    headers: &HeaderMap,
-    body: Vec<u8>,
-    max_attempts: u32,
-    now: Timestamp,
-) -> NewJob {
+pub(super) fn job(endpoint: &Endpoint, headers: &HeaderMap, body: &[u8], max_attempts: u32, now: Timestamp) -> NewJob {
     let kind = match value(headers, endpoint.event_header.as_deref()) {
         Some(event) => format!("webhook.{event}"),
         None => "webhook".to_owned(),
@@ -44,17 +41,13 @@ pub(super) fn job(
 }
 
 /// The body's JSON as it is; what is not JSON in an object that says so.
-fn payload(body: Vec<u8>) -> Box<RawValue> {
-    let object = |key, text| {
-        to_raw_value(&std::collections::BTreeMap::<&str, String>::from([(key, text)]))
-            .expect("texts can be written as JSON")
+fn payload(body: &[u8]) -> Cow<'_, RawValue> {
+    let object = |key: &str, text: &str| {
+        Cow::Owned(to_raw_value(&BTreeMap::from([(key, text)])).expect("texts can be written as JSON"))
     };
-    match String::from_utf8(body) {
-        Err(error) => object("raw_base64", BASE64_STANDARD.encode(error.as_bytes())),
-        Ok(text) => match serde_json::from_str::<&RawValue>(&text) {
-            Ok(json) => json.to_owned(),
-            Err(_) => object("raw", text),
-        },
+    match std::str::from_utf8(body) {
+        Err(_) => object("raw_base64", &BASE64_STANDARD.encode(body)),
+        Ok(text) => serde_json::from_str(text).map_or_else(|_| object("raw", text), Cow::Borrowed),
     }
 }
 
@@ -79,7 +72,7 @@ mod tests {
             event_header: Some("x-github-event".to_owned()),
         };
         let headers = headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
-        let job = job(&endpoint, &headers, body.to_owned(), 4, Timestamp::from_millis(0));
+        let job = job(&endpoint, &headers, body, 4, Timestamp::from_millis(0));
         let payload = job.payload.as_ref().unwrap().get().to_owned();
         (job, payload)
     }
