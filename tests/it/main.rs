@@ -38,6 +38,7 @@ mod roots;
 mod run;
 mod schedule;
 mod schedules;
+mod schema;
 mod shutdown;
 mod status;
 mod storm;

@@ -1,5 +1,7 @@
 use std::os::unix::fs::PermissionsExt;
 
+use rusqlite::types::Value;
+
 use super::*;
 use crate::state::{Db, Reader};
 
@@ -62,6 +64,45 @@ fn an_older_database_is_migrated_by_the_lock_holder_only() {
     assert!(matches!(Db::attach(&path).unwrap_err(), OpenError::Older { found: 0, .. }));
     drop(Db::open(&path).unwrap());
     Reader::open(&path).unwrap();
+}
+
+/// A database of each released schema, as `tests/schema/make.py` has printed it.
+const RELEASED: &[&str] = &[include_str!("../../../tests/schema/1.sql")];
+
+#[test]
+fn a_database_of_each_released_schema_becomes_what_a_new_one_is_and_keeps_its_rows() {
+    assert_eq!(RELEASED.len(), MIGRATIONS.len());
+    let (_dir, new) = existing();
+    for dump in RELEASED {
+        let (_dir, path) = fresh();
+        Connection::open(&path).unwrap().execute_batch(dump).unwrap();
+        let tables = rows(&path, "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'");
+        let of = |table: &Vec<Value>| rows(&path, &format!("SELECT * FROM {} ORDER BY 1", text(&table[0])));
+        let before: Vec<_> = tables.iter().map(of).collect();
+        assert!(before.iter().flatten().count() > 40, "rows to be kept");
+        drop(owned(&path).unwrap());
+        for (table, before) in tables.iter().zip(before) {
+            assert_eq!(of(table), before, "{table:?}");
+        }
+        for schema in ["SELECT type, name, sql FROM sqlite_schema ORDER BY type, name", "PRAGMA user_version"] {
+            assert_eq!(rows(&path, schema), rows(&new, schema));
+        }
+    }
+}
+
+fn rows(path: &Path, sql: &str) -> Vec<Vec<Value>> {
+    let connection = Connection::open(path).unwrap();
+    let mut statement = connection.prepare(sql).unwrap();
+    let columns = statement.column_count();
+    let rows = statement.query_map([], |row| (0..columns).map(|column| row.get(column)).collect()).unwrap();
+    rows.collect::<Result<_, _>>().unwrap()
+}
+
+fn text(value: &Value) -> &str {
+    match value {
+        Value::Text(text) => text,
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]
