@@ -125,6 +125,22 @@ impl Rig {
         self.site.read("ran").lines().map(str::to_owned).collect()
     }
 
+    /// There is room for a daemon that is started again and again: all that was acknowledged has run, perhaps more than
+    /// once. The jobs, as they ran.
+    fn end_after_restart(self) -> Vec<String> {
+        self.make_room();
+        let started = || self.daemon.log().iter().filter(|line| line["message"] == "ductile started").count();
+        wait_until("the start", || started() == 2);
+        fs::remove_file(self.site.path("again")).unwrap();
+        let distinct = || self.ran().into_iter().collect::<BTreeSet<_>>().len();
+        wait_until("all jobs to run", || distinct() == self.acknowledged.len());
+        self.signal(Signal::SIGTERM);
+        let ended = self.daemon.0.wait().expect_code(0);
+        assert!(!ended.stdout.contains("panic") && !ended.stderr.contains("panic"), "{ended:?}");
+        assert_sound(&self.site, &self.acknowledged);
+        self.site.read("ran").lines().map(str::to_owned).collect()
+    }
+
     /// All that was acknowledged has run, once each, and nothing else.
     fn end(self) {
         wait_until("all jobs to run", || self.ran().len() >= self.acknowledged.len());
@@ -208,15 +224,22 @@ fn a_daemon_that_is_killed_on_a_full_disk_starts_once_there_is_room() {
     rig.signal(Signal::SIGKILL);
     wait_until("some starts that fail", || fails(&rig) >= 3);
     rig.release();
-    rig.make_room();
-    let started = |rig: &Rig| rig.daemon.log().iter().filter(|line| line["message"] == "ductile started").count();
-    wait_until("the start", || started(&rig) == 2);
-    fs::remove_file(rig.site.path("again")).unwrap();
-    let distinct = |rig: &Rig| rig.ran().into_iter().collect::<BTreeSet<_>>().len();
-    wait_until("all jobs to run", || distinct(&rig) == rig.acknowledged.len());
+    rig.end_after_restart();
+}
+
+#[test]
+fn a_second_sigterm_ends_a_daemon_that_waits_for_room_and_its_job_runs_again() {
+    let Some(mut rig) = Rig::new() else { return };
+    rig.deliver_held();
+    rig.fill();
+    rig.release();
+    rig.daemon.wait_log("ERROR", "write failed, kept in memory to be tried again");
+    rig.site.touch("again");
     rig.signal(Signal::SIGTERM);
-    let Rig { daemon, site, acknowledged, .. } = rig;
-    let ran = daemon.0.wait().expect_code(0);
-    assert!(!ran.stdout.contains("panic") && !ran.stderr.contains("panic"), "{ran:?}");
-    assert_sound(&site, &acknowledged);
+    rig.daemon.wait_log("INFO", "stopping; a job in flight may end first");
+    assert_eq!(rig.ran().len(), 1, "its result is still kept, and nothing else is claimed");
+    rig.signal(Signal::SIGTERM);
+    wait_until("some starts that fail", || rig.daemon.0.stderr().lines().count() >= 3);
+    let first = rig.ran().remove(0);
+    assert_eq!(rig.end_after_restart().iter().filter(|id| **id == first).count(), 2);
 }
