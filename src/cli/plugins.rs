@@ -38,6 +38,7 @@ pub(super) struct Args {
     facts: bool,
     /// The most facts, the newest
     #[arg(long, value_name = "N", requires = "facts", default_value_t = 20)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
     /// As JSON
     #[arg(long)]

@@ -3,7 +3,7 @@
 use super::loaded::Plugin;
 use super::registry::Registry;
 use crate::command::Command;
-use crate::config::NamedSchedule;
+use crate::config::{NamedSchedule, hint};
 
 /// An error in the configuration that only the manifests bring to light.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,10 +57,9 @@ pub(crate) fn find(registry: &Registry) -> Vec<Conflict> {
         commands.map(move |command| {
             let declared = loaded(registry, name).map(|plugin| plugin.manifest.commands.as_slice()).unwrap_or_default();
             let declared: Vec<_> = declared.iter().map(|declared| declared.command.as_str()).collect();
+            let hint = hint(command.as_str(), &declared, "it declares");
             let message = format!(
-                "plugin `{name}` has a timeout for `{command}`, but its manifest does not declare that command; \
-                 it declares: {}",
-                declared.join(", ")
+                "plugin `{name}` has a timeout for `{command}`, but its manifest does not declare that command{hint}"
             );
             Conflict { path: path(["plugins", name, "timeouts", command.as_str()]), message }
         })

@@ -84,6 +84,7 @@ fn usage_errors_exit_with_2_and_say_what_is_wrong() {
         (&["queue", "--all", "show", "0199f3c2"], "--all"),
         (&["queue", "show"], "JOB"),
         (&["queue", "trace", "0199f3c2", "--limit", "0"], "0"),
+        (&["plugins", "echo", "--facts", "--limit", "0"], "0"),
         (&["logs", "--since", "2 hours"], "is not a duration"),
         (&["plugins", "none", "extra"], "extra"),
         (&["backup"], "FILE"),

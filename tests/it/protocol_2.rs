@@ -170,7 +170,9 @@ print(json.dumps({"status": "ok", "result": json.dumps(request["payload"])}))"#;
 fn a_timeout_for_a_command_that_is_not_declared_is_an_error_of_the_configuration() {
     let mut site = Site::with(Plugin::sh("work", OK).protocol_2().set("timeouts: {pol: 1s, handle: 1s}"));
     let ran = site.cli(["check"]).expect_code(78).expect_stderr("plugins.work.timeouts.pol");
-    ran.expect_stderr("a timeout for `pol`, but its manifest does not declare that command; it declares: poll, handle");
+    ran.expect_stderr("a timeout for `pol`, but its manifest does not declare that command; did you mean `poll`?");
+    site.plugin(Plugin::sh("work", OK).protocol_2().set("timeouts: {refresh: 1s}"));
+    site.cli(["check"]).expect_code(78).expect_stderr("that command; it declares `poll` and `handle`");
     site.plugin(Plugin::sh("work", OK).protocol_2().set("timeouts: {health: 1s}"));
     site.cli(["check"]).expect_code(0);
 }
