@@ -70,3 +70,20 @@ pub(super) async fn read(mut body: Body, limit: u64, share: &mut Share) -> Resul
     }
     Ok(whole)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_shares_of_all_bodies_are_bounded_together() {
+        let budget = Budget::default();
+        let mut taken = budget.share();
+        assert_eq!(read(Body::from("ten bytes!"), 10, &mut taken).await.as_deref(), Ok(&b"ten bytes!"[..]));
+        taken.grow(MOST_BUFFERED - 12).unwrap();
+        assert_eq!(read(Body::from("abc"), 10, &mut budget.share()).await, Err(Refused::NoRoom));
+        assert_eq!(read(Body::from("ab"), 10, &mut budget.share()).await.as_deref(), Ok(&b"ab"[..]));
+        drop(taken);
+        assert_eq!(budget.0.load(Ordering::Relaxed), 0, "what was refused, too, is given back");
+    }
+}

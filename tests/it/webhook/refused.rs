@@ -60,3 +60,23 @@ fn a_full_queue_asks_to_come_back_and_then_takes_the_same_delivery() {
     daemon.stop();
     assert_eq!(site.count("SELECT count(*) FROM job_queue"), 4);
 }
+
+#[test]
+fn bodies_take_no_more_memory_than_all_may_and_give_it_back() {
+    let mut site = Site::with(Plugin::sh("work", OK));
+    site.webhook_with(&["work"], ", max_body_size: 100MB");
+    let daemon = site.start();
+    let body = vec![b'x'; (64 << 20) + 1];
+    for _ in 0..2 {
+        let refused = daemon.post("/hooks/work", &[], &body);
+        assert_eq!((refused.status, refused.header("retry-after")), (503, Some("30")), "{refused:?}");
+        daemon.wait_log("ERROR", "webhook refused: too many bodies are in memory");
+        assert_eq!(
+            daemon.post("/hooks/work", &[], &body[1..]).status,
+            403,
+            "there is room for it, but it is not signed"
+        );
+    }
+    assert_eq!(daemon.deliver("/hooks/work", &[], b"{}").status, 202);
+    daemon.stop();
+}
