@@ -12,7 +12,7 @@ CREATE TABLE circuit_breaker (
   PRIMARY KEY (plugin, command),
   CHECK (probe_job_id IS NULL OR opened_at IS NOT NULL)
 ) STRICT, WITHOUT ROWID;
-INSERT INTO "circuit_breaker" VALUES('sick','poll',1,'2026-11-22T03:18:22.378Z',NULL,0);
+INSERT INTO "circuit_breaker" VALUES('sick','poll',1,'2000-01-01T03:18:22.378Z',NULL,0);
 CREATE TABLE job_log (
   id                 INTEGER PRIMARY KEY,
   job_id             TEXT NOT NULL,
@@ -33,36 +33,36 @@ CREATE TABLE job_log (
   UNIQUE (job_id, attempt),
   CHECK ((error IS NULL) = (status = 'succeeded'))
 ) STRICT;
-INSERT INTO "job_log" VALUES(1,'01a20143-119b-772e-a642-961f937d8ffb',1,'work','init','scheduler','succeeded','2026-11-22T03:18:22.367Z','2026-11-22T03:18:22.374Z',5,0,NULL,'{"status": "ok", "state_updates": {"seen": 1}, "events": [{"type": "seen", "payload": {"a": [1.50]}}]}
+INSERT INTO "job_log" VALUES(1,'01a20143-119b-772e-a642-961f937d8ffb',1,'work','init','scheduler','succeeded','2000-01-01T03:18:22.367Z','2000-01-01T03:18:22.374Z',5,0,NULL,'{"status": "ok", "state_updates": {"seen": 1}, "events": [{"type": "seen", "payload": {"a": [1.50]}}]}
 ',NULL,NULL,NULL);
-INSERT INTO "job_log" VALUES(2,'01a20143-11a5-7592-903b-b52d4df00b8f',1,'sick','poll','scheduler','failed','2026-11-22T03:18:22.374Z','2026-11-22T03:18:22.378Z',1,1,'exit code 1','no
+INSERT INTO "job_log" VALUES(2,'01a20143-11a5-7592-903b-b52d4df00b8f',1,'sick','poll','scheduler','failed','2000-01-01T03:18:22.374Z','2000-01-01T03:18:22.378Z',1,1,'exit code 1','no
 ',NULL,NULL,NULL);
-INSERT INTO "job_log" VALUES(3,'01a20143-11a5-7592-903b-b52e45f4677c',1,'work','poll','scheduler','succeeded','2026-11-22T03:18:22.378Z','2026-11-22T03:18:22.382Z',3,0,NULL,'{"status": "ok", "state_updates": {"seen": 1}, "events": [{"type": "seen", "payload": {"a": [1.50]}}]}
+INSERT INTO "job_log" VALUES(3,'01a20143-11a5-7592-903b-b52e45f4677c',1,'work','poll','scheduler','succeeded','2000-01-01T03:18:22.378Z','2000-01-01T03:18:22.382Z',3,0,NULL,'{"status": "ok", "state_updates": {"seen": 1}, "events": [{"type": "seen", "payload": {"a": [1.50]}}]}
 ',NULL,NULL,NULL);
-INSERT INTO "job_log" VALUES(4,'01a20143-11a6-73c6-976c-3293aae5eed7',1,'sink','handle','route','failed','2026-11-22T03:18:22.382Z','2026-11-22T03:18:22.385Z',1,0,'no','{"status": "error", "error": "no", "retry": false}
+INSERT INTO "job_log" VALUES(4,'01a20143-11a6-73c6-976c-3293aae5eed7',1,'sink','handle','route','failed','2000-01-01T03:18:22.382Z','2000-01-01T03:18:22.385Z',1,0,'no','{"status": "error", "error": "no", "retry": false}
 ',NULL,NULL,NULL);
-INSERT INTO "job_log" VALUES(5,'01a20143-11ae-73d9-b25c-7505b1f64007',1,'sink','handle','route','failed','2026-11-22T03:18:22.385Z','2026-11-22T03:18:22.388Z',1,0,'no','{"status": "error", "error": "no", "retry": false}
+INSERT INTO "job_log" VALUES(5,'01a20143-11ae-73d9-b25c-7505b1f64007',1,'sink','handle','route','failed','2000-01-01T03:18:22.385Z','2000-01-01T03:18:22.388Z',1,0,'no','{"status": "error", "error": "no", "retry": false}
 ',NULL,NULL,NULL);
-INSERT INTO "job_log" VALUES(6,'01a20143-11e8-704d-b442-586db919461d',1,'work','handle','cli','succeeded','2026-11-22T03:18:22.441Z','2026-11-22T03:18:22.445Z',2,0,NULL,'{"status": "ok", "state_updates": {"seen": 1}, "events": [{"type": "seen", "payload": {"a": [1.50]}}]}
+INSERT INTO "job_log" VALUES(6,'01a20143-11e8-704d-b442-586db919461d',1,'work','handle','cli','succeeded','2000-01-01T03:18:22.441Z','2000-01-01T03:18:22.445Z',2,0,NULL,'{"status": "ok", "state_updates": {"seen": 1}, "events": [{"type": "seen", "payload": {"a": [1.50]}}]}
 ',NULL,NULL,NULL);
-INSERT INTO "job_log" VALUES(7,'01a20143-11ed-74de-9667-be566d95e2de',1,'sink','handle','route','failed','2026-11-22T03:18:22.445Z','2026-11-22T03:18:22.448Z',1,0,'no','{"status": "error", "error": "no", "retry": false}
+INSERT INTO "job_log" VALUES(7,'01a20143-11ed-74de-9667-be566d95e2de',1,'sink','handle','route','failed','2000-01-01T03:18:22.445Z','2000-01-01T03:18:22.448Z',1,0,'no','{"status": "error", "error": "no", "retry": false}
 ',NULL,NULL,NULL);
-INSERT INTO "job_log" VALUES(8,'01a20143-1206-7373-86aa-7dc7f6d096b3',1,'watch','poll','cli','succeeded','2026-11-22T03:18:22.472Z','2026-11-22T03:18:22.476Z',2,0,NULL,'looked','{"status": "ok", "result": "looked", "state_updates": {"n": 1}}
+INSERT INTO "job_log" VALUES(8,'01a20143-1206-7373-86aa-7dc7f6d096b3',1,'watch','poll','cli','succeeded','2000-01-01T03:18:22.472Z','2000-01-01T03:18:22.476Z',2,0,NULL,'looked','{"status": "ok", "result": "looked", "state_updates": {"n": 1}}
 ',NULL,NULL);
-INSERT INTO "job_log" VALUES(9,'01a20143-1297-73c6-89a9-bb514d8105e7',1,'later','handle','cli','failed','2026-11-22T03:18:22.619Z','2026-11-22T03:18:22.622Z',1,0,'busy','{"status": "error", "error": "busy"}
+INSERT INTO "job_log" VALUES(9,'01a20143-1297-73c6-89a9-bb514d8105e7',1,'later','handle','cli','failed','2000-01-01T03:18:22.619Z','2000-01-01T03:18:22.622Z',1,0,'busy','{"status": "error", "error": "busy"}
 ',NULL,NULL,NULL);
 CREATE TABLE job_payload (
   seq                INTEGER PRIMARY KEY,   -- of its job
   payload            TEXT NOT NULL
 ) STRICT;
-INSERT INTO "job_payload" VALUES(4,'{"type":"seen","payload":{"a": [1.50]},"source":"work","timestamp":"2026-11-22T03:18:22.374Z","event_id":"8ab5eea8-d029-59c7-9a10-beb7b9d12c50"}');
-INSERT INTO "job_payload" VALUES(5,'{"type":"seen","payload":{"a": [1.50]},"source":"work","timestamp":"2026-11-22T03:18:22.382Z","event_id":"739ce6f5-f76a-551f-98d7-50975ade4e33"}');
-INSERT INTO "job_payload" VALUES(6,'{"type":"cli","payload":{"text": "Grüße\n", "number": 12345678901234567890.25},"dedupe_key":"once","source":"cli","timestamp":"2026-11-22T03:18:22.440Z","event_id":"01a20143-11e8-704d-b442-586c9a472edb"}');
-INSERT INTO "job_payload" VALUES(7,'{"type":"seen","payload":{"a": [1.50]},"source":"work","timestamp":"2026-11-22T03:18:22.445Z","event_id":"aea5587a-95f7-5a6a-9234-d2e34334fb7c"}');
-INSERT INTO "job_payload" VALUES(9,'{"type":"cli","payload":{"text": "Grüße\n", "number": 12345678901234567890.25},"source":"cli","timestamp":"2026-11-22T03:18:22.615Z","event_id":"01a20143-1297-73c6-89a9-bb506cae5aa4"}');
-INSERT INTO "job_payload" VALUES(10,'{"type":"cli","payload":{"text": "Grüße\n", "number": 12345678901234567890.25},"source":"cli","timestamp":"2026-11-22T03:18:22.757Z","event_id":"01a20143-1325-71e9-9005-699ae32ebe37"}');
-INSERT INTO "job_payload" VALUES(11,'{"type":"cli","payload":{"text": "Grüße\n", "number": 12345678901234567890.25},"source":"cli","timestamp":"2026-11-22T03:18:22.767Z","event_id":"01a20143-132f-77cb-a59c-6058daaa1487"}');
-INSERT INTO "job_payload" VALUES(12,'{"type":"cli","payload":{"text": "Grüße\n", "number": 12345678901234567890.25},"source":"cli","timestamp":"2026-11-22T03:18:22.877Z","event_id":"01a20143-139d-76d7-b443-b373bafb135f"}');
+INSERT INTO "job_payload" VALUES(4,'{"type":"seen","payload":{"a": [1.50]},"source":"work","timestamp":"2000-01-01T03:18:22.374Z","event_id":"8ab5eea8-d029-59c7-9a10-beb7b9d12c50"}');
+INSERT INTO "job_payload" VALUES(5,'{"type":"seen","payload":{"a": [1.50]},"source":"work","timestamp":"2000-01-01T03:18:22.382Z","event_id":"739ce6f5-f76a-551f-98d7-50975ade4e33"}');
+INSERT INTO "job_payload" VALUES(6,'{"type":"cli","payload":{"text": "Grüße\n", "number": 12345678901234567890.25},"dedupe_key":"once","source":"cli","timestamp":"2000-01-01T03:18:22.440Z","event_id":"01a20143-11e8-704d-b442-586c9a472edb"}');
+INSERT INTO "job_payload" VALUES(7,'{"type":"seen","payload":{"a": [1.50]},"source":"work","timestamp":"2000-01-01T03:18:22.445Z","event_id":"aea5587a-95f7-5a6a-9234-d2e34334fb7c"}');
+INSERT INTO "job_payload" VALUES(9,'{"type":"cli","payload":{"text": "Grüße\n", "number": 12345678901234567890.25},"source":"cli","timestamp":"2000-01-01T03:18:22.615Z","event_id":"01a20143-1297-73c6-89a9-bb506cae5aa4"}');
+INSERT INTO "job_payload" VALUES(10,'{"type":"cli","payload":{"text": "Grüße\n", "number": 12345678901234567890.25},"source":"cli","timestamp":"2000-01-01T03:18:22.757Z","event_id":"01a20143-1325-71e9-9005-699ae32ebe37"}');
+INSERT INTO "job_payload" VALUES(11,'{"type":"cli","payload":{"text": "Grüße\n", "number": 12345678901234567890.25},"source":"cli","timestamp":"2000-01-01T03:18:22.767Z","event_id":"01a20143-132f-77cb-a59c-6058daaa1487"}');
+INSERT INTO "job_payload" VALUES(12,'{"type":"cli","payload":{"text": "Grüße\n", "number": 12345678901234567890.25},"source":"cli","timestamp":"2000-01-01T03:18:22.877Z","event_id":"01a20143-139d-76d7-b443-b373bafb135f"}');
 CREATE TABLE job_queue (
   seq                INTEGER PRIMARY KEY,   -- the order of the queue
   id                 TEXT NOT NULL UNIQUE,
@@ -93,23 +93,23 @@ CREATE TABLE job_queue (
   CHECK (status != 'dead' OR last_error IS NOT NULL),
   CHECK (schedule IS NULL OR submitted_by = 'scheduler')
 ) STRICT;
-INSERT INTO "job_queue" VALUES(1,'01a20143-119b-772e-a642-961f937d8ffb','work','init','succeeded',1,1,'scheduler',NULL,NULL,NULL,NULL,0,0,'2026-11-22T03:18:22.362Z','2026-11-22T03:18:22.367Z','2026-11-22T03:18:22.374Z',NULL,NULL,NULL);
-INSERT INTO "job_queue" VALUES(2,'01a20143-11a5-7592-903b-b52d4df00b8f','sick','poll','dead',1,1,'scheduler','often',NULL,NULL,NULL,0,0,'2026-11-22T03:18:22.372Z','2026-11-22T03:18:22.374Z','2026-11-22T03:18:22.378Z',NULL,NULL,'exit code 1');
-INSERT INTO "job_queue" VALUES(3,'01a20143-11a5-7592-903b-b52e45f4677c','work','poll','succeeded',1,4,'scheduler','weekly',NULL,NULL,NULL,0,0,'2026-11-22T03:18:22.372Z','2026-11-22T03:18:22.378Z','2026-11-22T03:18:22.382Z',NULL,NULL,NULL);
-INSERT INTO "job_queue" VALUES(4,'01a20143-11a6-73c6-976c-3293aae5eed7','sink','handle','dead',1,1,'route',NULL,NULL,'01a20143-119b-772e-a642-961f937d8ffb','8ab5eea8-d029-59c7-9a10-beb7b9d12c50',1,0,'2026-11-22T03:18:22.374Z','2026-11-22T03:18:22.382Z','2026-11-22T03:18:22.385Z',NULL,NULL,'no');
-INSERT INTO "job_queue" VALUES(5,'01a20143-11ae-73d9-b25c-7505b1f64007','sink','handle','dead',1,1,'route',NULL,NULL,'01a20143-11a5-7592-903b-b52e45f4677c','739ce6f5-f76a-551f-98d7-50975ade4e33',1,0,'2026-11-22T03:18:22.382Z','2026-11-22T03:18:22.385Z','2026-11-22T03:18:22.388Z',NULL,NULL,'no');
-INSERT INTO "job_queue" VALUES(6,'01a20143-11e8-704d-b442-586db919461d','work','handle','succeeded',1,4,'cli',NULL,'once',NULL,'01a20143-11e8-704d-b442-586c9a472edb',0,0,'2026-11-22T03:18:22.440Z','2026-11-22T03:18:22.441Z','2026-11-22T03:18:22.445Z',NULL,NULL,NULL);
-INSERT INTO "job_queue" VALUES(7,'01a20143-11ed-74de-9667-be566d95e2de','sink','handle','dead',1,1,'route',NULL,NULL,'01a20143-11e8-704d-b442-586db919461d','aea5587a-95f7-5a6a-9234-d2e34334fb7c',1,0,'2026-11-22T03:18:22.445Z','2026-11-22T03:18:22.445Z','2026-11-22T03:18:22.448Z',NULL,NULL,'no');
-INSERT INTO "job_queue" VALUES(8,'01a20143-1206-7373-86aa-7dc7f6d096b3','watch','poll','succeeded',1,4,'cli',NULL,NULL,NULL,NULL,0,0,'2026-11-22T03:18:22.470Z','2026-11-22T03:18:22.472Z','2026-11-22T03:18:22.476Z',NULL,NULL,NULL);
-INSERT INTO "job_queue" VALUES(9,'01a20143-1297-73c6-89a9-bb514d8105e7','later','handle','queued',2,4,'cli',NULL,NULL,NULL,'01a20143-1297-73c6-89a9-bb506cae5aa4',0,0,'2026-11-22T03:18:22.615Z','2026-11-22T03:18:22.619Z',NULL,'2026-11-22T04:39:00.338Z','2026-11-22T03:18:22.622Z','busy');
-INSERT INTO "job_queue" VALUES(10,'01a20143-1325-71e9-9005-699b07a430c6','resting','handle','queued',1,4,'cli',NULL,NULL,NULL,'01a20143-1325-71e9-9005-699ae32ebe37',0,0,'2026-11-22T03:18:22.757Z',NULL,NULL,NULL,NULL,NULL);
-INSERT INTO "job_queue" VALUES(11,'01a20143-132f-77cb-a59c-6059add702e2','slow','handle','running',1,4,'cli',NULL,NULL,NULL,'01a20143-132f-77cb-a59c-6058daaa1487',0,0,'2026-11-22T03:18:22.767Z','2026-11-22T03:18:22.769Z',NULL,NULL,NULL,NULL);
-INSERT INTO "job_queue" VALUES(12,'01a20143-139d-76d7-b443-b3741fc4756c','work','handle','queued',1,4,'cli',NULL,NULL,NULL,'01a20143-139d-76d7-b443-b373bafb135f',0,0,'2026-11-22T03:18:22.877Z',NULL,NULL,NULL,NULL,NULL);
+INSERT INTO "job_queue" VALUES(1,'01a20143-119b-772e-a642-961f937d8ffb','work','init','succeeded',1,1,'scheduler',NULL,NULL,NULL,NULL,0,0,'2000-01-01T03:18:22.362Z','2000-01-01T03:18:22.367Z','2000-01-01T03:18:22.374Z',NULL,NULL,NULL);
+INSERT INTO "job_queue" VALUES(2,'01a20143-11a5-7592-903b-b52d4df00b8f','sick','poll','dead',1,1,'scheduler','often',NULL,NULL,NULL,0,0,'2000-01-01T03:18:22.372Z','2000-01-01T03:18:22.374Z','2000-01-01T03:18:22.378Z',NULL,NULL,'exit code 1');
+INSERT INTO "job_queue" VALUES(3,'01a20143-11a5-7592-903b-b52e45f4677c','work','poll','succeeded',1,4,'scheduler','weekly',NULL,NULL,NULL,0,0,'2000-01-01T03:18:22.372Z','2000-01-01T03:18:22.378Z','2000-01-01T03:18:22.382Z',NULL,NULL,NULL);
+INSERT INTO "job_queue" VALUES(4,'01a20143-11a6-73c6-976c-3293aae5eed7','sink','handle','dead',1,1,'route',NULL,NULL,'01a20143-119b-772e-a642-961f937d8ffb','8ab5eea8-d029-59c7-9a10-beb7b9d12c50',1,0,'2000-01-01T03:18:22.374Z','2000-01-01T03:18:22.382Z','2000-01-01T03:18:22.385Z',NULL,NULL,'no');
+INSERT INTO "job_queue" VALUES(5,'01a20143-11ae-73d9-b25c-7505b1f64007','sink','handle','dead',1,1,'route',NULL,NULL,'01a20143-11a5-7592-903b-b52e45f4677c','739ce6f5-f76a-551f-98d7-50975ade4e33',1,0,'2000-01-01T03:18:22.382Z','2000-01-01T03:18:22.385Z','2000-01-01T03:18:22.388Z',NULL,NULL,'no');
+INSERT INTO "job_queue" VALUES(6,'01a20143-11e8-704d-b442-586db919461d','work','handle','succeeded',1,4,'cli',NULL,'once',NULL,'01a20143-11e8-704d-b442-586c9a472edb',0,0,'2000-01-01T03:18:22.440Z','2000-01-01T03:18:22.441Z','2000-01-01T03:18:22.445Z',NULL,NULL,NULL);
+INSERT INTO "job_queue" VALUES(7,'01a20143-11ed-74de-9667-be566d95e2de','sink','handle','dead',1,1,'route',NULL,NULL,'01a20143-11e8-704d-b442-586db919461d','aea5587a-95f7-5a6a-9234-d2e34334fb7c',1,0,'2000-01-01T03:18:22.445Z','2000-01-01T03:18:22.445Z','2000-01-01T03:18:22.448Z',NULL,NULL,'no');
+INSERT INTO "job_queue" VALUES(8,'01a20143-1206-7373-86aa-7dc7f6d096b3','watch','poll','succeeded',1,4,'cli',NULL,NULL,NULL,NULL,0,0,'2000-01-01T03:18:22.470Z','2000-01-01T03:18:22.472Z','2000-01-01T03:18:22.476Z',NULL,NULL,NULL);
+INSERT INTO "job_queue" VALUES(9,'01a20143-1297-73c6-89a9-bb514d8105e7','later','handle','queued',2,4,'cli',NULL,NULL,NULL,'01a20143-1297-73c6-89a9-bb506cae5aa4',0,0,'2000-01-01T03:18:22.615Z','2000-01-01T03:18:22.619Z',NULL,'2000-01-01T04:39:00.338Z','2000-01-01T03:18:22.622Z','busy');
+INSERT INTO "job_queue" VALUES(10,'01a20143-1325-71e9-9005-699b07a430c6','resting','handle','queued',1,4,'cli',NULL,NULL,NULL,'01a20143-1325-71e9-9005-699ae32ebe37',0,0,'2000-01-01T03:18:22.757Z',NULL,NULL,NULL,NULL,NULL);
+INSERT INTO "job_queue" VALUES(11,'01a20143-132f-77cb-a59c-6059add702e2','slow','handle','running',1,4,'cli',NULL,NULL,NULL,'01a20143-132f-77cb-a59c-6058daaa1487',0,0,'2000-01-01T03:18:22.767Z','2000-01-01T03:18:22.769Z',NULL,NULL,NULL,NULL);
+INSERT INTO "job_queue" VALUES(12,'01a20143-139d-76d7-b443-b3741fc4756c','work','handle','queued',1,4,'cli',NULL,NULL,NULL,'01a20143-139d-76d7-b443-b373bafb135f',0,0,'2000-01-01T03:18:22.877Z',NULL,NULL,NULL,NULL,NULL);
 CREATE TABLE pause (
   plugin             TEXT PRIMARY KEY,
   since              TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
-INSERT INTO "pause" VALUES('resting','2026-11-22T03:18:22.730Z');
+INSERT INTO "pause" VALUES('resting','2000-01-01T03:18:22.730Z');
 CREATE TABLE plugin (
   name               TEXT PRIMARY KEY,
   enabled            INTEGER NOT NULL CHECK (enabled IN (0, 1)),
@@ -144,7 +144,7 @@ CREATE TABLE plugin_facts (
   fact_json          TEXT NOT NULL,         -- an object
   created_at         TEXT NOT NULL
 ) STRICT;
-INSERT INTO "plugin_facts" VALUES(1,'watch','watch.snapshot','01a20143-1206-7373-86aa-7dc7f6d096b3','poll','{"n":1}','2026-11-22T03:18:22.476Z');
+INSERT INTO "plugin_facts" VALUES(1,'watch','watch.snapshot','01a20143-1206-7373-86aa-7dc7f6d096b3','poll','{"n":1}','2000-01-01T03:18:22.476Z');
 CREATE TABLE plugin_init (
   plugin             TEXT PRIMARY KEY,
   done_hash          TEXT,              -- manifest and configuration of the last success
@@ -159,8 +159,8 @@ CREATE TABLE plugin_state (
   state              TEXT NOT NULL,
   updated_at         TEXT NOT NULL
 ) STRICT;
-INSERT INTO "plugin_state" VALUES('work','{"seen":1}','2026-11-22T03:18:22.445Z');
-INSERT INTO "plugin_state" VALUES('watch','{"n":1}','2026-11-22T03:18:22.476Z');
+INSERT INTO "plugin_state" VALUES('work','{"seen":1}','2000-01-01T03:18:22.445Z');
+INSERT INTO "plugin_state" VALUES('watch','{"n":1}','2000-01-01T03:18:22.476Z');
 CREATE TABLE schedule (
   plugin             TEXT NOT NULL,
   schedule           TEXT NOT NULL,     -- its id, `default` of the one without
@@ -170,8 +170,8 @@ CREATE TABLE schedule (
   next_run           TEXT,              -- NULL while the plugin is not loaded
   PRIMARY KEY (plugin, schedule)
 ) STRICT, WITHOUT ROWID;
-INSERT INTO "schedule" VALUES('sick','often','poll','1000 0','2026-11-22T03:18:22.378Z','2026-11-22T03:18:23.378Z');
-INSERT INTO "schedule" VALUES('work','weekly','poll','604800000 0','2026-11-22T03:18:22.382Z','2026-11-29T03:18:22.382Z');
+INSERT INTO "schedule" VALUES('sick','often','poll','1000 0','2000-01-01T03:18:22.378Z','2000-01-01T03:18:23.378Z');
+INSERT INTO "schedule" VALUES('work','weekly','poll','604800000 0','2000-01-01T03:18:22.382Z','2000-01-01T03:18:22.382Z');
 CREATE TABLE service (
   one                INTEGER PRIMARY KEY CHECK (one = 1),
   instance           TEXT NOT NULL,     -- this database's identity, carried by every plugin process
@@ -191,7 +191,7 @@ CREATE TABLE service (
   dedupe_ttl_ms      INTEGER,
   max_queue_depth    INTEGER
 ) STRICT;
-INSERT INTO "service" VALUES(1,'58d3b81e-104e-4cb6-b74a-312095e9f52c','ductile',1003,'0.1.0','2026-11-22T03:18:22.362Z',NULL,'/srv/ductile/config.yaml','d97911905a8d7a6452b6b1d5b0ca30909688cce4baba4f0831b1c117855ae3c6',NULL,NULL,0,NULL,NULL,NULL,86400000,100000);
+INSERT INTO "service" VALUES(1,'58d3b81e-104e-4cb6-b74a-312095e9f52c','ductile',1003,'0.1.0','2000-01-01T03:18:22.362Z',NULL,'/srv/ductile/config.yaml','d97911905a8d7a6452b6b1d5b0ca30909688cce4baba4f0831b1c117855ae3c6',NULL,NULL,0,NULL,NULL,NULL,86400000,100000);
 CREATE INDEX job_queue_queued ON job_queue((next_retry_at IS NOT NULL), seq) WHERE status = 'queued';
 CREATE INDEX job_queue_ready ON job_queue(plugin, seq) WHERE status = 'queued' AND next_retry_at IS NULL;
 CREATE INDEX job_queue_retry ON job_queue(next_retry_at) WHERE next_retry_at IS NOT NULL;

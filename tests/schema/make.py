@@ -2,12 +2,12 @@
 """Writes the fixture of a schema: `make.py target/release/ductile > tests/schema/N.sql`, until the schema is released.
 
 A daemon runs plugins until there are jobs of every kind, a state, a fact, an open breaker, an init and a pause; then it is
-killed in the middle of a job. What it leaves is printed as SQL, with folders that no machine has. `src/state/open/tests.rs`
-migrates it, `tests/it/schema.rs` runs what was queued in it.
+killed in the middle of a job. What it leaves is printed as SQL, with a folder that no machine has, and all times on one
+day. `src/state/open/tests.rs` migrates it, `tests/it/schema.rs` runs what was queued in it.
 """
 
 import os
-import signal
+import re
 import sqlite3
 import subprocess
 import sys
@@ -30,6 +30,7 @@ PLUGINS = {
     "slow": ("handle", 1, "sleep 60", "", ""),
 }
 FOLDER = "/srv/ductile"
+DAY = "2000-01-01T"
 
 
 def write(folder):
@@ -89,7 +90,8 @@ def main(binary):
             print("-- Made by tests/schema/make.py; never changed once its schema is released.")
             for pragma in ("application_id", "user_version"):
                 print(f"PRAGMA {pragma} = {connection.execute(f'PRAGMA {pragma}').fetchone()[0]};")
-            print("\n".join(connection.iterdump()).replace(name, FOLDER))
+            dump = "\n".join(connection.iterdump()).replace(name, FOLDER)
+            print(re.sub(r"\d{4}-\d\d-\d\dT", DAY, dump))
         # Ends what the killed daemon has left running.
         ductile("run", "watch")
 
