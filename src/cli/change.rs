@@ -72,7 +72,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 pub(super) fn change<T, F>(config: Option<&Path>, work: F) -> Result<Changed<T>, CliError>
 where
     T: Send + 'static,
-    F: FnOnce(&Tx<'_>) -> Result<T, Error> + Send + 'static,
+    F: FnMut(&Tx<'_>) -> Result<T, Error> + Send + 'static,
 {
     changes(config, async |db| Ok(db.write(work).await?))
 }

@@ -73,7 +73,7 @@ impl Reloader {
                 if !changes.is_empty() {
                     activate(tx, &new, now, &mut StdRng::seed_from_u64(seed))?;
                     // Within the transaction: whatever is written after it goes by the new one.
-                    in_force.send_replace(new);
+                    in_force.send_replace(Arc::clone(&new));
                 }
                 crash_point!("reload.uncommitted");
                 Ok(())

@@ -118,7 +118,7 @@ impl Dispatcher {
         let now = self.clock.now();
         let work = move |tx: &Tx<'_>| {
             let claimed = queue::claim_one(tx, job_id, now)?;
-            let work = claimed.map(|claimed| begin(tx, claimed, active)).transpose()?;
+            let work = claimed.map(|claimed| begin(tx, claimed, Arc::clone(&active))).transpose()?;
             crash_point!("claim_one.uncommitted");
             Ok(work)
         };
@@ -312,7 +312,7 @@ impl Dispatcher {
 fn claim(
     in_force: watch::Receiver<Arc<Active>>,
     clock: Clock,
-) -> impl FnOnce(&Tx<'_>) -> Result<Taken, Error> + Send + 'static {
+) -> impl FnMut(&Tx<'_>) -> Result<Taken, Error> + Send + 'static {
     move |tx| {
         // As it is when this runs: a reload may have been written since.
         let newest = Arc::clone(&in_force.borrow());

@@ -82,15 +82,16 @@ impl Db {
 
     /// Runs `work` in a transaction and answers once it is on disk.
     ///
-    /// Writes that wait at the same time share one commit, each in a savepoint of its own. An error or a panic of
-    /// `work` takes back its own changes only. `work` is synchronous, so that no transaction can wait for anything.
+    /// Writes that wait at the same time share one commit. An error or a panic of `work` takes back its own changes only:
+    /// the others are run once more then, so what `work` does besides writing must bear that. It is synchronous, so that
+    /// no transaction can wait for anything.
     ///
     /// # Errors
     /// The error of `work`, or of the commit; in both cases nothing of it was written.
     pub async fn write<T, F>(&self, work: F) -> Result<T, Error>
     where
         T: Send + 'static,
-        F: FnOnce(&Tx<'_>) -> Result<T, Error> + Send + 'static,
+        F: FnMut(&Tx<'_>) -> Result<T, Error> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
         let waiting = self.progress.begin();
@@ -99,15 +100,15 @@ impl Db {
         waiting.answered(result, wrote)
     }
 
-    /// As [`Db::write`], on the caller's own thread unless the connection is in use: two threads that wake each other
-    /// cost as much as the commit. Everything else on the thread waits for the disk meanwhile.
+    /// As [`Db::write`], on the caller's own thread unless the connection is in use or many write at once: two threads that
+    /// wake each other cost as much as the commit. Everything else on the thread waits for the disk meanwhile.
     ///
     /// # Errors
     /// As [`Db::write`].
     pub async fn write_in_place<T, F>(&self, work: F) -> Result<T, Error>
     where
         T: Send + 'static,
-        F: FnOnce(&Tx<'_>) -> Result<T, Error> + Send + 'static,
+        F: FnMut(&Tx<'_>) -> Result<T, Error> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
         let work: Box<dyn Work> = Box::new(Pending::new(work, reply));
@@ -127,7 +128,7 @@ impl Db {
     pub async fn write_with_next<T, F>(&self, work: F, give_up: impl Future<Output = ()>) -> Option<Result<T, Error>>
     where
         T: Send + 'static,
-        F: FnOnce(&Tx<'_>) -> Result<T, Error> + Send + 'static,
+        F: FnMut(&Tx<'_>) -> Result<T, Error> + Send + 'static,
     {
         let (reply, mut answer) = oneshot::channel();
         let joining = self.writer.join_next(Box::new(Pending::new(work, reply)));
@@ -161,7 +162,7 @@ impl Db {
     ) -> Result<T, Error>
     where
         T: Send + 'static,
-        F: FnOnce(&Tx<'_>) -> Result<T, Error> + Send + 'static,
+        F: FnMut(&Tx<'_>) -> Result<T, Error> + Send + 'static,
         W: FnMut() -> F,
     {
         let mut delay = FIRST_DELAY;

@@ -1,9 +1,10 @@
-//! The one write connection. Its thread takes what is waiting, runs each closure in a savepoint, commits once, answers
-//! all; a caller that can do without the thread commits in place while the connection is free, and one that waits for
-//! what others write can join their commit.
+//! The one write connection. Its thread takes what is waiting, runs it in one transaction, answers all; a caller that can
+//! do without the thread commits in place while the connection is free, and one that waits for what others write can join
+//! their commit.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
@@ -52,6 +53,8 @@ pub(super) struct Shared {
     /// `None` once it is closed.
     writer: Arc<Mutex<Option<Writer>>>,
     joining: Arc<Mutex<Option<Box<dyn Work>>>>,
+    /// The thread's last batch was of more than one: a commit in place would keep the next one waiting.
+    crowded: Arc<AtomicBool>,
     durations: Arc<Mutex<Histogram>>,
 }
 
@@ -70,7 +73,7 @@ struct Writer {
 
 /// One closure with the channel of its answer, its types hidden.
 pub(super) trait Work: Send {
-    /// Runs the closure. Whether its changes are to be kept.
+    /// Runs the closure, perhaps not for the first time. Whether its changes are to be kept.
     fn run(&mut self, tx: &Tx<'_>) -> bool;
     /// Sends what the closure returned, or the error that kept it from being committed.
     fn answer(self: Box<Self>, committed: Result<Committed, Error>);
@@ -91,7 +94,7 @@ pub(super) struct Answer<T> {
 }
 
 pub(super) struct Pending<T, F> {
-    work: Option<F>,
+    work: F,
     /// `None` until the closure has run.
     result: Option<Result<T, Error>>,
     reply: oneshot::Sender<Answer<T>>,
@@ -99,32 +102,34 @@ pub(super) struct Pending<T, F> {
 
 impl<T, F> Pending<T, F> {
     pub(super) fn new(work: F, reply: oneshot::Sender<Answer<T>>) -> Self {
-        Self { work: Some(work), result: None, reply }
+        Self { work, result: None, reply }
     }
 }
 
 impl<T, F> Work for Pending<T, F>
 where
     T: Send,
-    F: FnOnce(&Tx<'_>) -> Result<T, Error> + Send,
+    F: FnMut(&Tx<'_>) -> Result<T, Error> + Send,
 {
     fn run(&mut self, tx: &Tx<'_>) -> bool {
-        let work = self.work.take().expect("each closure is run once");
-        let result = catch_unwind(AssertUnwindSafe(|| work(tx)))
+        let result = catch_unwind(AssertUnwindSafe(|| (self.work)(tx)))
             .unwrap_or_else(|panic| Err(Error::Panicked(panic_message(panic.as_ref()).to_owned())));
         self.result.insert(result).is_ok()
     }
 
     fn answer(self: Box<Self>, committed: Result<Committed, Error>) {
+        let Self { work, result, reply } = *self;
+        // Whoever is answered may want to have back what it shares with the closure.
+        drop(work);
         let wrote = committed.as_ref().is_ok_and(|committed| committed.changed);
-        let result = match (self.result, committed) {
+        let result = match (result, committed) {
             // The closure's own error says more than that of the transaction it broke.
             (Some(Err(error)), _) | (_, Err(error)) => Err(error),
             (Some(Ok(value)), Ok(_)) => Ok(value),
             (None, Ok(_)) => unreachable!("a transaction commits after it has run every closure"),
         };
         // Nobody waits any more when the caller was cancelled; the write stands.
-        let _ = self.reply.send(Answer { result, wrote });
+        let _ = reply.send(Answer { result, wrote });
     }
 }
 
@@ -136,7 +141,7 @@ pub(super) fn spawn(
     let (sender, receiver) = mpsc::channel();
     let writer = Arc::new(Mutex::new(Some(Writer { connection, checkpointer })));
     let durations = Arc::new(Mutex::new(Histogram::new(DURATIONS)));
-    let shared = Shared { writer, joining: Arc::default(), durations };
+    let shared = Shared { writer, joining: Arc::default(), crowded: Arc::default(), durations };
     let writer = shared.clone();
     std::thread::Builder::new().name("db-writer".to_owned()).spawn(move || writer.run(&receiver))?;
     Ok((sender, shared))
@@ -160,6 +165,7 @@ impl Shared {
                 next = if batch.len() < MAX_BATCH { queue.try_recv().ok() } else { None };
             }
             if !batch.is_empty() {
+                self.crowded.store(batch.len() > 1, Ordering::Relaxed);
                 batch.extend(self.take_joining());
                 let committed = self.commit(&mut batch);
                 // With the connection free again: whoever is answered may want to write in place.
@@ -175,8 +181,12 @@ impl Shared {
         }
     }
 
-    /// Commits `work` on the caller's thread; gives it back when the connection is in use, here or by another process.
+    /// Commits `work` on the caller's thread; gives it back when the connection is in use, here or by another process, or
+    /// when others are likely to share the thread's next commit.
     pub(super) fn commit_in_place(&self, work: Box<dyn Work>) -> Result<(), Box<dyn Work>> {
+        if self.crowded.load(Ordering::Relaxed) {
+            return Err(work);
+        }
         let writer = match self.writer.try_lock() {
             Ok(writer) => writer,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
@@ -267,10 +277,20 @@ fn answer(batch: &mut Vec<Box<dyn Work>>, committed: &Result<Committed, Error>) 
 }
 
 fn transaction(connection: &Connection, batch: &mut [Box<dyn Work>]) -> Result<(), Error> {
-    if let [alone] = batch {
-        return whole_transaction(connection, alone.as_mut());
-    }
     for work in batch.iter_mut() {
+        if !run(connection, work.as_mut())? {
+            execute(connection, "ROLLBACK")?;
+            return if batch.len() == 1 { Ok(()) } else { one_by_one(connection, batch) };
+        }
+    }
+    commit(connection)
+}
+
+/// Runs a batch again, of which one has failed, each in a savepoint. Most batches do without: a savepoint copies every
+/// page before it is changed, which is a tenth of what a webhook costs.
+fn one_by_one(connection: &Connection, batch: &mut [Box<dyn Work>]) -> Result<(), Error> {
+    execute(connection, "BEGIN IMMEDIATE")?;
+    for work in batch {
         if let Err(error) = in_savepoint(connection, work.as_mut()) {
             if !connection.is_autocommit() {
                 execute(connection, "ROLLBACK")?;
@@ -281,13 +301,15 @@ fn transaction(connection: &Connection, batch: &mut [Box<dyn Work>]) -> Result<(
     commit(connection)
 }
 
-/// As a batch of one, which needs no savepoint: that copies every page before it is changed.
-fn whole_transaction(connection: &Connection, work: &mut dyn Work) -> Result<(), Error> {
+/// Runs one of a transaction. Whether its changes are to be kept. An error here is the transaction's, not the closure's:
+/// that one stays with the closure.
+fn run(connection: &Connection, work: &mut dyn Work) -> Result<bool, Error> {
     let keep = trace_span!("statements").in_scope(|| work.run(&Tx(connection)));
+    // SQLite itself rolls back on a full disk or an input/output error: then nothing of the batch is left.
     if connection.is_autocommit() {
         return Err(rolled_back());
     }
-    if keep { commit(connection) } else { execute(connection, "ROLLBACK") }
+    Ok(keep)
 }
 
 fn commit(connection: &Connection) -> Result<(), Error> {
@@ -300,15 +322,9 @@ fn commit(connection: &Connection) -> Result<(), Error> {
     })
 }
 
-/// An error here is the transaction's, not the closure's: that one stays with the closure.
 fn in_savepoint(connection: &Connection, work: &mut dyn Work) -> Result<(), Error> {
     execute(connection, "SAVEPOINT work")?;
-    let keep = work.run(&Tx(connection));
-    // SQLite itself rolls back on a full disk or an input/output error: then nothing of the batch is left.
-    if connection.is_autocommit() {
-        return Err(rolled_back());
-    }
-    if !keep {
+    if !run(connection, work)? {
         execute(connection, "ROLLBACK TO work")?;
     }
     execute(connection, "RELEASE work")

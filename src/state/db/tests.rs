@@ -14,7 +14,7 @@ async fn fixture() -> Fixture {
     Fixture { _dir: dir, path, db }
 }
 
-fn insert(x: i64) -> impl FnOnce(&Tx<'_>) -> Result<(), Error> + Send + 'static {
+fn insert(x: i64) -> impl Fn(&Tx<'_>) -> Result<(), Error> + Send + 'static {
     move |tx| {
         tx.execute("INSERT INTO t VALUES (?1)", [x])?;
         Ok(())
@@ -34,8 +34,9 @@ async fn hold(db: &Db) -> (mpsc::Sender<()>, tokio::task::JoinHandle<Result<(), 
     let (release, held) = mpsc::channel();
     let db = db.clone();
     let write = tokio::spawn(async move {
+        let mut started = Some(started);
         db.write(move |_| {
-            started.send(()).unwrap();
+            started.take().unwrap().send(()).unwrap();
             held.recv().unwrap();
             Ok(())
         })
@@ -69,6 +70,24 @@ async fn writes_that_wait_together_share_a_commit_and_fail_alone() {
     assert!(matches!(b, Err(Error::Refused(_))), "{b:?}");
     assert!(matches!(&c, Err(Error::Panicked(reason)) if reason == "on purpose"), "{c:?}");
     assert_eq!(all(&db), [1, 4]);
+}
+
+#[tokio::test]
+async fn beside_one_that_fails_the_others_run_again_from_nothing() {
+    let Fixture { db, _dir, .. } = fixture().await;
+    let (release, held) = hold(&db).await;
+    let mut runs = 0;
+    let counts = move |tx: &Tx<'_>| {
+        runs += 1;
+        insert(7)(tx)?;
+        Ok((runs, tx.query_row("SELECT count(*) FROM t", [], |row| row.get::<_, i64>(0))?))
+    };
+    let fails = |_: &Tx<'_>| -> Result<(), Error> { Err(Error::Conflict("on purpose".to_owned())) };
+    let (counted, failed, ()) = tokio::join!(db.write(counts), db.write(fails), async { release.send(()).unwrap() });
+    held.await.unwrap().unwrap();
+    assert!(matches!(failed, Err(Error::Conflict(_))));
+    assert_eq!(counted.unwrap(), (2, 1), "its second run saw nothing of the first");
+    assert_eq!(all(&db), [7]);
 }
 
 #[tokio::test]
@@ -155,6 +174,18 @@ async fn a_write_in_place_runs_here_unless_the_connection_is_in_use() {
     let release = async { other.execute_batch("COMMIT").unwrap() };
     let (ran_on, ()) = tokio::join!(db.write_in_place(runs_on), release);
     assert_ne!(ran_on.unwrap(), here, "another process was at work");
+}
+
+#[tokio::test]
+async fn while_others_share_commits_a_write_in_place_goes_with_them() {
+    let Fixture { db, _dir, .. } = fixture().await;
+    let here = std::thread::current().id();
+    let (release, held) = hold(&db).await;
+    let (a, b, ()) = tokio::join!(db.write(insert(1)), db.write(insert(2)), async { release.send(()).unwrap() });
+    held.await.unwrap().unwrap();
+    a.and(b).unwrap();
+    assert_ne!(db.write_in_place(runs_on).await.unwrap(), here, "two have just shared one");
+    assert_eq!(db.write_in_place(runs_on).await.unwrap(), here, "it was alone");
 }
 
 #[tokio::test]
@@ -270,8 +301,9 @@ async fn one_that_is_given_up_too_late_is_answered_all_the_same() {
     let joining = {
         let db = db.clone();
         tokio::spawn(async move {
+            let mut taken = Some(taken);
             let work = move |tx: &Tx<'_>| {
-                taken.send(()).unwrap();
+                taken.take().unwrap().send(()).unwrap();
                 held.recv().unwrap();
                 insert(1)(tx)
             };
