@@ -142,11 +142,11 @@ fn breakdown(rounds: usize, per_round: usize) {
 }
 
 const PARTS: [&str; 10] = [
-    "prepare: trust checks, environment, request",
+    "prepare: trust checks, environment",
     "spawn",
     "pipes: write, read, wait, end the group",
     "parse: response, outcome, what is stored",
-    "around them: the call, its outcome",
+    "around them: the call, the request, its outcome",
     "statements: settle this job, claim the next",
     "commit",
     "begin, answer, retries of the write",

@@ -82,13 +82,13 @@ pub(super) async fn run_process(
     if cancel.terminate.is_cancelled() || cancel.kill.is_cancelled() {
         return Err(Ending::Interrupted);
     }
-    let preparing = trace_span!("prepare").entered();
-    let command = plugin.command(call.job_id, call.instance).map_err(Ending::NotTrusted)?;
-    let input = request(plugin, call, timeout);
-    drop(preparing);
+    let command = trace_span!("prepare").in_scope(|| plugin.command(call.job_id, call.instance));
+    let command = command.map_err(Ending::NotTrusted)?;
     crash_point!("spawn.before");
     let started = spawn(command).instrument(trace_span!("spawn")).await.map_err(Ending::NotStarted)?;
     crash_point!("spawn.after");
+    // While it starts, it cannot read.
+    let input = request(plugin, call, timeout);
     let supervised = process::supervise(started, input, deadline, cancel, limits, at_exit);
     let ended = supervised.instrument(trace_span!("pipes")).await;
     crash_point!("response.before_read");
