@@ -287,7 +287,7 @@ fn transaction(connection: &Connection, batch: &mut [Box<dyn Work>]) -> Result<(
 }
 
 /// Runs a batch again, of which one has failed, each in a savepoint. Most batches do without: a savepoint copies every
-/// page before it is changed, which is a tenth of what a webhook costs.
+/// page before it is changed.
 fn one_by_one(connection: &Connection, batch: &mut [Box<dyn Work>]) -> Result<(), Error> {
     execute(connection, "BEGIN IMMEDIATE")?;
     for work in batch {
