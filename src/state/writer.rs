@@ -212,9 +212,8 @@ impl Shared {
 
     /// The rest of a transaction that has begun.
     fn finish(&self, connection: &Connection, batch: &mut [Box<dyn Work>]) -> Result<Committed, Error> {
-        let (begun, changes) = (Instant::now(), connection.total_changes());
-        transaction(connection, batch)?;
-        let changed = connection.total_changes() != changes;
+        let begun = Instant::now();
+        let changed = transaction(connection, batch)?;
         if changed {
             self.durations.lock().unwrap_or_else(PoisonError::into_inner).observe(begun.elapsed());
         }
@@ -276,29 +275,37 @@ fn answer(batch: &mut Vec<Box<dyn Work>>, committed: &Result<Committed, Error>) 
     }
 }
 
-fn transaction(connection: &Connection, batch: &mut [Box<dyn Work>]) -> Result<(), Error> {
+/// Runs a batch and commits it. Whether it has changed anything.
+fn transaction(connection: &Connection, batch: &mut [Box<dyn Work>]) -> Result<bool, Error> {
+    let changes = connection.total_changes();
     for work in batch.iter_mut() {
         if !run(connection, work.as_mut())? {
             execute(connection, "ROLLBACK")?;
-            return if batch.len() == 1 { Ok(()) } else { one_by_one(connection, batch) };
+            return if batch.len() == 1 { Ok(false) } else { one_by_one(connection, batch) };
         }
     }
-    commit(connection)
+    commit(connection)?;
+    Ok(connection.total_changes() != changes)
 }
 
 /// Runs a batch again, of which one has failed, each in a savepoint. Most batches do without: a savepoint copies every
 /// page before it is changed.
-fn one_by_one(connection: &Connection, batch: &mut [Box<dyn Work>]) -> Result<(), Error> {
+fn one_by_one(connection: &Connection, batch: &mut [Box<dyn Work>]) -> Result<bool, Error> {
     execute(connection, "BEGIN IMMEDIATE")?;
+    let mut changed = false;
     for work in batch {
-        if let Err(error) = in_savepoint(connection, work.as_mut()) {
-            if !connection.is_autocommit() {
-                execute(connection, "ROLLBACK")?;
+        match in_savepoint(connection, work.as_mut()) {
+            Ok(has_changed) => changed |= has_changed,
+            Err(error) => {
+                if !connection.is_autocommit() {
+                    execute(connection, "ROLLBACK")?;
+                }
+                return Err(error);
             }
-            return Err(error);
         }
     }
-    commit(connection)
+    commit(connection)?;
+    Ok(changed)
 }
 
 /// Runs one of a transaction. Whether its changes are to be kept. An error here is the transaction's, not the closure's:
@@ -322,12 +329,17 @@ fn commit(connection: &Connection) -> Result<(), Error> {
     })
 }
 
-fn in_savepoint(connection: &Connection, work: &mut dyn Work) -> Result<(), Error> {
+/// Runs one of a transaction, perhaps to nothing. Whether it has changed anything: what is taken back still counts in
+/// `total_changes`.
+fn in_savepoint(connection: &Connection, work: &mut dyn Work) -> Result<bool, Error> {
     execute(connection, "SAVEPOINT work")?;
-    if !run(connection, work)? {
+    let changes = connection.total_changes();
+    let kept = run(connection, work)?;
+    if !kept {
         execute(connection, "ROLLBACK TO work")?;
     }
-    execute(connection, "RELEASE work")
+    execute(connection, "RELEASE work")?;
+    Ok(kept && connection.total_changes() != changes)
 }
 
 fn execute(connection: &Connection, sql: &str) -> Result<(), Error> {

@@ -91,6 +91,28 @@ async fn beside_one_that_fails_the_others_run_again_from_nothing() {
 }
 
 #[tokio::test]
+async fn what_a_failed_one_has_taken_back_was_not_written() {
+    let Fixture { db, _dir, .. } = fixture().await;
+    let timed = || db.commit_durations().count();
+    let changes_and_fails = |tx: &Tx<'_>| -> Result<(), Error> {
+        insert(1)(tx)?;
+        Err(Error::Conflict("on purpose".to_owned()))
+    };
+    for (other, written) in [(None, 0), (Some(2), 1)] {
+        let (release, held) = hold(&db).await;
+        let before = timed();
+        let beside = move |tx: &Tx<'_>| other.map_or(Ok(()), |x| insert(x)(tx));
+        let (failed, done, ()) =
+            tokio::join!(db.write(changes_and_fails), db.write(beside), async { release.send(()).unwrap() });
+        held.await.unwrap().unwrap();
+        assert!(matches!(failed, Err(Error::Conflict(_))));
+        done.unwrap();
+        assert_eq!(timed() - before, written);
+    }
+    assert_eq!(all(&db), [2]);
+}
+
+#[tokio::test]
 async fn an_error_of_the_transaction_itself_fails_the_whole_batch() {
     let Fixture { db, _dir, .. } = fixture().await;
     let (release, held) = hold(&db).await;
