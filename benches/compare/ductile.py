@@ -108,8 +108,7 @@ class Ductile:
 
     def idle(self):
         """Whether nothing will run any more."""
-        count = "(SELECT count(*) FROM job_queue WHERE status = '%s')"
-        return self.one(f"SELECT {count % 'queued'} + {count % 'running'}") == 0
+        return self.one("SELECT count(*) FROM job_queue WHERE completed_at IS NULL") == 0
 
     def stop(self):
         if self.process and self.process.poll() is None:

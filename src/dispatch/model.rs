@@ -1,7 +1,6 @@
 //! The life of jobs against a model of section 1 of SPEC.md: random operations on the real statements, the same on plain
 //! values, and after each of them every row compared.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,7 +53,15 @@ struct Row {
 }
 
 /// By job and attempt: status, error, time.
-type Log = BTreeMap<(Uuid, u32), (&'static str, Option<String>, Timestamp)>;
+/// One that has ended.
+#[derive(Debug, PartialEq)]
+struct Attempt {
+    job: Uuid,
+    attempt: u32,
+    status: &'static str,
+    error: Option<String>,
+    completed_at: Timestamp,
+}
 
 struct World {
     connection: Connection,
@@ -64,14 +71,15 @@ struct World {
     ids: u128,
     /// In the order of insertion.
     rows: Vec<Row>,
-    log: Log,
+    /// In the order in which they ended.
+    log: Vec<Attempt>,
 }
 
 impl World {
     fn new(active: &Arc<Active>) -> Self {
         let now = Timestamp::from_millis(1_800_000_000_000);
         let active = Arc::clone(active);
-        Self { connection: in_memory(), active, claimed: None, now, ids: 0, rows: Vec::new(), log: Log::new() }
+        Self { connection: in_memory(), active, claimed: None, now, ids: 0, rows: Vec::new(), log: Vec::new() }
     }
 
     fn apply(&mut self, operation: &Operation) {
@@ -219,15 +227,16 @@ impl World {
         let now = self.now;
         let row = self.running();
         (row.status, row.completed_at) = ("succeeded", Some(now));
-        let (id, attempt) = (row.id, row.attempt);
-        assert_eq!(self.log.insert((id, attempt), ("succeeded", None, now)), None);
+        let (job, attempt) = (row.id, row.attempt);
+        self.log.push(Attempt { job, attempt, status: "succeeded", error: None, completed_at: now });
     }
 
     /// `delayed`: it waits between 2^(attempt-1) and one more backoff bases.
     fn expect_failure(&mut self, status: &'static str, error: &str, retryable: bool, delayed: bool) {
         let (now, connection) = (self.now, &self.connection);
         let row = self.rows.iter_mut().find(|row| row.status == "running").unwrap();
-        let ended = (row.id, row.attempt);
+        let ended =
+            Attempt { job: row.id, attempt: row.attempt, status, error: Some(error.to_owned()), completed_at: now };
         row.last_error = Some(error.to_owned());
         if retryable && row.attempt < row.max_attempts {
             if delayed {
@@ -241,7 +250,7 @@ impl World {
         } else {
             (row.status, row.completed_at) = ("dead", Some(now));
         }
-        assert_eq!(self.log.insert(ended, (status, Some(error.to_owned()), now)), None, "one row an attempt");
+        self.log.push(ended);
     }
 
     fn restart(&mut self) {
@@ -270,7 +279,10 @@ impl World {
         let retention = Retention { job_log: LOG_RETENTION, job_queue: QUEUE_RETENTION, facts: LOG_RETENTION };
         while queue::delete_expired(&Tx::over(&self.connection), retention, self.now).unwrap() {}
         let (log, jobs) = (self.now.before(LOG_RETENTION), self.now.before(QUEUE_RETENTION));
-        self.log.retain(|_, (_, _, completed_at)| *completed_at >= log);
+        let to_be_kept = |attempt: &Attempt| attempt.completed_at >= log && attempt.completed_at <= self.now;
+        let kept = self.log.iter().position(to_be_kept).map_or_else(Vec::new, |first| self.log.split_off(first));
+        self.log.retain(|attempt| attempt.completed_at >= log);
+        self.log.extend(kept);
         self.rows.retain(|row| row.completed_at.is_none_or(|at| at >= jobs));
     }
 
@@ -312,13 +324,18 @@ impl World {
         assert_eq!(rows, self.rows, "job_queue, the model's on the right");
 
         let status = |word: String| ["succeeded", "failed", "timed_out"].into_iter().find(|known| *known == word);
-        let sql = "SELECT job_id, attempt, status, error, completed_at FROM job_log";
+        let sql = "SELECT job_id, attempt, status, error, completed_at FROM job_log ORDER BY id";
         let mut statement = self.connection.prepare_cached(sql).unwrap();
         let log = statement.query_map([], |row| {
-            let key = (row.get::<_, Text<_>>(0)?.0, row.get(1)?);
-            Ok((key, (status(row.get(2)?).unwrap(), row.get(3)?, row.get::<_, Text<_>>(4)?.0)))
+            Ok(Attempt {
+                job: row.get::<_, Text<_>>(0)?.0,
+                attempt: row.get(1)?,
+                status: status(row.get(2)?).unwrap(),
+                error: row.get(3)?,
+                completed_at: row.get::<_, Text<_>>(4)?.0,
+            })
         });
-        let log: Log = log.unwrap().collect::<Result<_, _>>().unwrap();
+        let log: Vec<_> = log.unwrap().collect::<Result<_, _>>().unwrap();
         assert_eq!(log, self.log, "job_log, the model's on the right");
 
         assert_eq!(queue::depth(&self.connection).unwrap(), self.depth() as u64);

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::job::{Job, JobLogStatus, Status};
 use super::log;
-use super::store::{self, columns};
+use super::store::{self, columns, live};
 use crate::clock::Timestamp;
 use crate::state::{Error, Text};
 
@@ -75,47 +75,30 @@ macro_rules! attempt_columns {
 /// When the database cannot be read.
 pub fn jobs(connection: &Connection, filter: &Filter) -> Result<Vec<Job>, Error> {
     let mut jobs = Vec::new();
-    for status in &filter.statuses {
-        // One condition for each part of an index that is in order by itself.
-        let parts: &[&str] = match status {
-            Status::Queued => &[
-                "status = 'queued' AND (next_retry_at IS NOT NULL) = 0",
-                "status = 'queued' AND (next_retry_at IS NOT NULL) = 1",
-            ],
-            Status::Running => &["status = 'running'"],
-            Status::Succeeded => &["status = 'succeeded'"],
-            Status::Dead => &["status = 'dead'"],
-        };
-        let order = if matches!(status, Status::Succeeded | Status::Dead) { "DESC" } else { "ASC" };
-        for part in parts {
-            let mut sql = format!("SELECT {} FROM job_queue WHERE {part}", columns!());
-            let mut values = vec![Value::from(filter.limit)];
-            if let Some(plugin) = &filter.plugin {
-                sql.push_str(" AND plugin = ?2");
-                values.push(plugin.clone().into());
-            }
-            sql.push_str(&format!(" ORDER BY seq {order} LIMIT ?1"));
-            let mut statement = connection.prepare_cached(&sql)?;
-            let rows = statement.query_map(params_from_iter(values), store::job)?;
-            jobs.extend(rows.collect::<Result<Vec<_>, _>>()?);
-        }
+    for sql in filter.statuses.iter().flat_map(|status| jobs_sql(*status, filter.plugin.is_some())) {
+        let mut values = vec![Value::from(filter.limit)];
+        values.extend(filter.plugin.clone().map(Value::from));
+        let mut statement = connection.prepare_cached(&sql)?;
+        let rows = statement.query_map(params_from_iter(values), store::job)?;
+        jobs.extend(rows.collect::<Result<Vec<_>, _>>()?);
     }
     jobs.sort_by_key(|job| job.seq);
     Ok(jobs)
 }
 
-/// Every text is above the empty one: the condition is there for the index.
-pub(super) const ENDED: &str =
-    concat!("SELECT ", columns!(), " FROM job_queue WHERE completed_at > '' ORDER BY completed_at DESC LIMIT ?1");
-
-/// The jobs that were over last, the newest first.
-///
-/// # Errors
-/// When the database cannot be read.
-pub fn ended(connection: &Connection, limit: u32) -> Result<Vec<Job>, Error> {
-    let mut statement = connection.prepare_cached(ENDED)?;
-    let rows = statement.query_map([limit], store::job)?;
-    Ok(rows.collect::<Result<_, _>>()?)
+/// The jobs of a state, perhaps of one plugin: a statement for each part of an index that is in order by itself.
+pub(super) fn jobs_sql(status: Status, of_plugin: bool) -> Vec<String> {
+    let (parts, order): (&[&str], _) = match status {
+        Status::Queued => (&[live!(ready), live!(waiting)], live!(order)),
+        // There is but one.
+        Status::Running => (&[live!(running)], "status"),
+        Status::Succeeded if of_plugin => (&["status = 'succeeded'"], "completed_at DESC"),
+        Status::Succeeded => (&["status = 'succeeded'"], "seq DESC"),
+        Status::Dead => (&["status = 'dead'"], "seq DESC"),
+    };
+    let plugin = if of_plugin { "AND plugin = ?2" } else { "" };
+    let sql = |part| format!("SELECT {} FROM job_queue WHERE {part} {plugin} ORDER BY {order} LIMIT ?1", columns!());
+    parts.iter().map(sql).collect()
 }
 
 /// One job by its id.
@@ -197,7 +180,7 @@ pub fn counts(connection: &Connection) -> Result<Counts, Error> {
     Ok(Counts {
         queued: store::depth(connection)?,
         waiting: count("next_retry_at IS NOT NULL")?,
-        running: count("status = 'running'")?,
+        running: count(live!(running))?,
         dead: count("status = 'dead'")?,
     })
 }
@@ -295,8 +278,7 @@ pub(super) fn log_sql(filter: &LogFilter, order: &str) -> String {
     };
     let failed = if filter.failed { "AND status != 'succeeded'" } else { "" };
     let plugin = if filter.plugin.is_some() { "plugin = ?3" } else { "?3 IS NULL" };
-    // The sign keeps it from being looked up by time and then sorted.
-    let since = if filter.since.is_some() { "+completed_at >= ?4" } else { "?4 IS NULL" };
+    let since = if filter.since.is_some() { "completed_at >= ?4" } else { "?4 IS NULL" };
     format!(
         "SELECT {} FROM job_log {index} WHERE id > ?2 {failed} AND {plugin} AND {since} ORDER BY id {order} LIMIT ?1",
         attempt_columns!()

@@ -11,11 +11,8 @@ use crate::state::{Error, Text, Tx};
 pub(super) const INSERT: &str = "INSERT INTO job_log (job_id, attempt, plugin, command, submitted_by, status, \
      started_at, completed_at, duration_ms, exit_code, error, result, response, logs, stderr) \
      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
-pub(super) const ANY_EXPIRED: &str = "SELECT 1 FROM job_log WHERE completed_at < ?1 LIMIT 1";
-pub(super) const DELETE_EXPIRED: &str = "DELETE FROM job_log WHERE id IN \
-     (SELECT id FROM job_log WHERE completed_at < ?1 ORDER BY completed_at LIMIT ?2)";
-
-pub(super) const FIRST_SINCE: &str = "SELECT id FROM job_log WHERE completed_at >= ?1 ORDER BY completed_at LIMIT 1";
+pub(super) const FROM: &str = "SELECT id, completed_at FROM job_log WHERE id >= ?1 ORDER BY id";
+pub(super) const DELETE: &str = "DELETE FROM job_log WHERE id = ?1";
 pub(super) const NEWEST: &str = "SELECT max(id) FROM job_log";
 pub(super) const IDS_IN_RANGE: &str =
     "SELECT DISTINCT job_id FROM job_log WHERE job_id >= ?1 AND job_id < ?2 ORDER BY job_id LIMIT ?3";
@@ -24,8 +21,7 @@ pub(super) const LAST_DURATION: &str =
 
 /// Every statement whose cost must not depend on how many rows there are.
 #[cfg(test)]
-pub(super) const HOT: &[&str] =
-    &[INSERT, ANY_EXPIRED, DELETE_EXPIRED, FIRST_SINCE, NEWEST, IDS_IN_RANGE, LAST_DURATION];
+pub(super) const HOT: &[&str] = &[INSERT, FROM, DELETE, NEWEST, IDS_IN_RANGE, LAST_DURATION];
 
 pub(super) fn insert(
     tx: &Tx<'_>,
@@ -55,17 +51,55 @@ pub(super) fn insert(
     Ok(())
 }
 
-pub(super) fn any_expired(connection: &Connection, before: Timestamp) -> Result<bool, Error> {
-    Ok(connection.prepare_cached(ANY_EXPIRED)?.exists([Text(before)])?)
+/// The first `limit` of the attempts that ended before `before`, in their order: from the oldest on up to one that is to
+/// be kept. One of a clock that was ahead is kept as well, but says nothing of those behind it.
+pub(super) fn expired(
+    connection: &Connection,
+    before: Timestamp,
+    now: Timestamp,
+    limit: u32,
+) -> Result<Vec<i64>, Error> {
+    let mut statement = connection.prepare_cached(FROM)?;
+    let mut rows = statement.query([0])?;
+    let mut expired = Vec::new();
+    while expired.len() < limit as usize
+        && let Some(row) = rows.next()?
+    {
+        let (id, ended): (_, Text<Timestamp>) = (row.get(0)?, row.get(1)?);
+        match ended.0 {
+            ended if ended < before => expired.push(id),
+            ended if ended <= now => break,
+            _ => {}
+        }
+    }
+    Ok(expired)
 }
 
-pub(super) fn delete_expired(tx: &Tx<'_>, before: Timestamp, limit: u32) -> Result<usize, Error> {
-    Ok(tx.prepare_cached(DELETE_EXPIRED)?.execute((Text(before), limit))?)
+/// Deletes up to `limit` attempts that ended before `before`. How many it were.
+pub(super) fn delete_expired(tx: &Tx<'_>, before: Timestamp, now: Timestamp, limit: u32) -> Result<usize, Error> {
+    let expired = expired(tx, before, now, limit)?;
+    let mut delete = tx.prepare_cached(DELETE)?;
+    for id in &expired {
+        delete.execute([id])?;
+    }
+    Ok(expired.len())
 }
 
-/// The first attempt, by its end, that ended then or later.
+/// The first attempt that ended then or later: attempts are numbered as they end, so it is found by halving.
 pub(super) fn first_since(connection: &Connection, since: Timestamp) -> Result<Option<i64>, Error> {
-    Ok(connection.prepare_cached(FIRST_SINCE)?.query_row([Text(since)], |row| row.get(0)).optional()?)
+    let mut statement = connection.prepare_cached(FROM)?;
+    let (mut first, mut end) = (1, newest(connection)? + 1);
+    let beyond = end;
+    while first < end {
+        let middle = first + (end - first) / 2;
+        let attempt =
+            statement.query_row([middle], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Text<Timestamp>>(1)?)));
+        match attempt.optional()? {
+            Some((id, ended)) if ended.0 < since => first = id + 1,
+            _ => end = middle,
+        }
+    }
+    Ok((first < beyond).then_some(first))
 }
 
 /// The number of the newest attempt, 0 when there is none.

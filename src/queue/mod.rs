@@ -1,6 +1,6 @@
 //! The queue: jobs, their states, and every transition between them.
 //!
-//! `store` holds all SQL of `job_queue` and `job_payload`, `log` that of `job_log`, `hold` that of `pause`; the other files are the policy.
+//! `store` holds the SQL of `job_queue` and `job_payload`, `over` that of the jobs that are over, `log` that of `job_log`, `hold` that of `pause`; the other files are the policy.
 //! A job that runs is owned by its [`Claimed`] token: only [`claim`], [`claim_one`] and [`adopt`] make one, and only
 //! [`finish`] ends an attempt.
 
@@ -12,6 +12,7 @@ mod hold;
 mod job;
 pub mod list;
 mod log;
+mod over;
 mod retention;
 mod stats;
 mod store;
@@ -23,8 +24,9 @@ pub use enqueue::{Children, Enqueued, Limits, enqueue, enqueue_beyond_limit, enq
 pub use finish::{Attempted, Transition, bury, cancel, finish};
 pub use hold::{Pauses, pause, pauses, resume};
 pub use job::{Job, JobLogStatus, NewJob, Status, SubmittedBy};
+pub use over::{ended, last_success};
 pub use retention::{Retention, any_expired, delete_expired};
-pub use stats::{Stats, last_success, stats};
+pub use stats::{Stats, stats};
 pub use store::{
     QueuedInit, any_ready, any_retry_set_after, depth, init_runs, newest, oldest_ready, outstanding,
     outstanding_of_schedule, pull_back_retries, queued_inits, queued_plugins,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
-use super::{log, store};
+use super::{log, over};
 use crate::clock::Timestamp;
 use crate::state::{Error, Tx, facts};
 
@@ -25,8 +25,8 @@ const PIECE: u32 = 250;
 /// # Errors
 /// When the database cannot be read.
 pub fn any_expired(connection: &Connection, retention: Retention, now: Timestamp) -> Result<bool, Error> {
-    Ok(log::any_expired(connection, now.before(retention.job_log))?
-        || store::any_completed(connection, now.before(retention.job_queue))?
+    Ok(!log::expired(connection, now.before(retention.job_log), now, 1)?.is_empty()
+        || !over::completed_before(connection, now.before(retention.job_queue), 1)?.is_empty()
         || facts::any_expired(connection, now.before(retention.facts))?)
 }
 
@@ -35,8 +35,8 @@ pub fn any_expired(connection: &Connection, retention: Retention, now: Timestamp
 /// # Errors
 /// When the database cannot be written.
 pub fn delete_expired(tx: &Tx<'_>, retention: Retention, now: Timestamp) -> Result<bool, Error> {
-    let logs = log::delete_expired(tx, now.before(retention.job_log), PIECE)?;
-    let jobs = store::delete_completed(tx, now.before(retention.job_queue), PIECE)?;
+    let logs = log::delete_expired(tx, now.before(retention.job_log), now, PIECE)?;
+    let jobs = over::delete_completed(tx, now.before(retention.job_queue), PIECE)?;
     let facts = facts::delete_expired(tx, now.before(retention.facts), PIECE)?;
     Ok(logs.max(jobs).max(facts) == PIECE as usize)
 }

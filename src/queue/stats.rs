@@ -1,6 +1,6 @@
 //! How a plugin has done lately, in numbers.
 
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::Connection;
 use serde::Serialize;
 
 use crate::clock::Timestamp;
@@ -12,9 +12,6 @@ const MOST: u32 = 10_000;
 /// By an index that has all it needs: rows of the log may be large.
 pub(super) const RECENT: &str = "SELECT completed_at, status = 'succeeded', duration_ms \
      FROM job_log INDEXED BY job_log_plugin WHERE plugin = ?1 ORDER BY id DESC LIMIT ?2";
-
-pub(super) const LAST_SUCCESS: &str =
-    "SELECT completed_at FROM job_queue WHERE status = 'succeeded' AND plugin = ?1 ORDER BY seq DESC LIMIT 1";
 
 /// The attempts of a plugin since some time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -48,13 +45,4 @@ pub fn stats(connection: &Connection, plugin: &str, since: Timestamp) -> Result<
     durations.sort_unstable();
     let rank = |share: usize| durations[(durations.len() * share).div_ceil(100).max(1) - 1];
     Ok(Some(Stats { attempts: durations.len() as u64, succeeded, p50_ms: rank(50), p95_ms: rank(95) }))
-}
-
-/// When the newest of a plugin's jobs that succeeded did; `None` when there is none any more.
-///
-/// # Errors
-/// When the database cannot be read.
-pub fn last_success(connection: &Connection, plugin: &str) -> Result<Option<Timestamp>, Error> {
-    let mut statement = connection.prepare_cached(LAST_SUCCESS)?;
-    Ok(statement.query_row([plugin], |row| row.get::<_, Text<_>>(0)).optional()?.map(|at| at.0))
 }

@@ -16,6 +16,26 @@ macro_rules! columns {
 }
 pub(super) use columns;
 
+/// Conditions and order of the jobs that are not over, in the words of the index `job_queue_live`.
+macro_rules! live {
+    (running) => {
+        "completed_at IS NULL AND status = 'running'"
+    };
+    (queued) => {
+        "completed_at IS NULL AND status = 'queued'"
+    };
+    (ready) => {
+        concat!(live!(queued), " AND (next_retry_at IS NOT NULL) = 0")
+    };
+    (waiting) => {
+        concat!(live!(queued), " AND (next_retry_at IS NOT NULL) = 1")
+    };
+    (order) => {
+        "iif(status = 'running', 0, seq)"
+    };
+}
+pub(super) use live;
+
 pub(super) const INSERT: &str = "INSERT INTO job_queue (id, plugin, command, status, attempt, max_attempts, \
      submitted_by, dedupe_key, parent_job_id, source_event_id, hops, from_core, created_at, completed_at, last_error, schedule) \
      VALUES (?1, ?2, ?3, ?4, 1, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
@@ -25,15 +45,17 @@ pub(super) const PAYLOAD: &str = "SELECT payload FROM job_payload WHERE seq = ?1
 pub(super) const DUPLICATE: &str = "SELECT id FROM job_queue WHERE status = 'succeeded' AND dedupe_key IS NOT NULL \
      AND plugin = ?1 AND command = ?2 AND dedupe_key = ?3 AND completed_at > ?4 ORDER BY completed_at DESC LIMIT 1";
 pub(super) const NEWEST: &str = "SELECT max(seq) FROM job_queue";
-pub(super) const OLDEST_QUEUED: &str = "SELECT seq FROM job_queue \
-     WHERE status = 'queued' AND (next_retry_at IS NOT NULL) = ?1 ORDER BY seq LIMIT 1";
-pub(super) const DEPTH: &str = "SELECT count(*) FROM job_queue WHERE status = 'queued'";
+pub(super) const OLDEST_READY: &str =
+    concat!("SELECT seq FROM job_queue WHERE ", live!(ready), " ORDER BY ", live!(order), " LIMIT 1");
+pub(super) const OLDEST_WAITING: &str =
+    concat!("SELECT seq FROM job_queue WHERE ", live!(waiting), " ORDER BY ", live!(order), " LIMIT 1");
+pub(super) const DEPTH: &str = concat!("SELECT count(*) FROM job_queue WHERE ", live!(queued));
 pub(super) const RELEASE_DUE: &str = "UPDATE job_queue SET next_retry_at = NULL, retry_set_at = NULL \
      WHERE next_retry_at IS NOT NULL AND next_retry_at <= ?1";
 pub(super) const NEXT_RETRY: &str = "SELECT next_retry_at FROM job_queue \
      WHERE next_retry_at IS NOT NULL ORDER BY next_retry_at LIMIT 1";
-pub(super) const HEAD: &str = "SELECT seq, plugin FROM job_queue \
-     WHERE status = 'queued' AND (next_retry_at IS NOT NULL) = 0 ORDER BY seq LIMIT ?1";
+pub(super) const HEAD: &str =
+    concat!("SELECT seq, plugin FROM job_queue WHERE ", live!(ready), " ORDER BY ", live!(order), " LIMIT ?1");
 pub(super) const NEXT_PLUGIN: &str = "SELECT min(plugin) FROM job_queue \
      WHERE status = 'queued' AND next_retry_at IS NULL AND plugin > ?1";
 pub(super) const FIRST_OF_PLUGIN: &str = "SELECT min(seq) FROM job_queue \
@@ -43,7 +65,7 @@ pub(super) const CREATED_AT: &str = "SELECT created_at FROM job_queue WHERE seq 
 pub(super) const START: &str = "UPDATE job_queue SET status = 'running', started_at = ?2, next_retry_at = NULL, \
      retry_set_at = NULL WHERE seq = ?1 AND status = 'queued'";
 pub(super) const WITH_PAYLOAD: &str = concat!("SELECT ", columns!(), ", payload FROM jobs WHERE seq = ?1");
-pub(super) const RUNNING: &str = concat!("SELECT ", columns!(), " FROM job_queue WHERE status = 'running'");
+pub(super) const RUNNING: &str = concat!("SELECT ", columns!(), " FROM job_queue WHERE ", live!(running));
 pub(super) const COMPLETE: &str = "UPDATE job_queue SET status = ?3, completed_at = ?4, last_error = coalesce(?5, last_error) \
      WHERE seq = ?1 AND status = 'running' AND attempt = ?2";
 pub(super) const RETRY: &str = "UPDATE job_queue SET status = 'queued', attempt = attempt + 1, \
@@ -51,14 +73,17 @@ pub(super) const RETRY: &str = "UPDATE job_queue SET status = 'queued', attempt 
      retry_set_at = ?4, last_error = ?5 WHERE seq = ?1 AND status = 'running' AND attempt = ?2";
 pub(super) const REQUEUE: &str = "UPDATE job_queue SET status = 'queued' \
      WHERE seq = ?1 AND status = 'running' AND attempt = ?2";
-pub(super) const BURY: &str = "UPDATE job_queue SET status = 'dead', completed_at = ?2, last_error = ?3, \
-     next_retry_at = NULL, retry_set_at = NULL WHERE status = 'queued' AND plugin = ?1";
+pub(super) const BURY: &str = concat!(
+    "UPDATE job_queue SET status = 'dead', completed_at = ?2, last_error = ?3, next_retry_at = NULL, retry_set_at = NULL WHERE ",
+    live!(queued),
+    " AND plugin = ?1"
+);
 pub(super) const CANCEL: &str = "UPDATE job_queue SET status = 'dead', completed_at = ?2, last_error = ?3, \
      next_retry_at = NULL, retry_set_at = NULL WHERE status = 'queued' AND id = ?1";
 pub(super) const QUEUED_INITS: &str =
     "SELECT plugin, id, submitted_by FROM job_queue WHERE command = 'init' AND status = 'queued' ORDER BY plugin, seq";
 pub(super) const RUNNING_INIT: &str =
-    "SELECT 1 FROM job_queue WHERE status = 'running' AND command = 'init' AND plugin = ?1";
+    concat!("SELECT 1 FROM job_queue WHERE ", live!(running), " AND command = 'init' AND plugin = ?1");
 pub(super) const OUTSTANDING_OF_SCHEDULE: &str = "SELECT count(*) FROM job_queue \
      WHERE status IN ('queued', 'running') AND (schedule IS NOT NULL OR command = 'poll') \
      AND plugin = ?1 AND schedule IS ?2";
@@ -66,9 +91,8 @@ pub(super) const OUTSTANDING: &str = "SELECT 1 FROM job_queue WHERE id = ?1 AND 
 pub(super) const RETRIES_SET_AFTER: &str = "SELECT seq, next_retry_at, retry_set_at FROM job_queue \
      WHERE retry_set_at IS NOT NULL AND retry_set_at > ?1 LIMIT ?2";
 pub(super) const MOVE_RETRY: &str = "UPDATE job_queue SET next_retry_at = ?2, retry_set_at = ?3 WHERE seq = ?1";
-pub(super) const EXPIRED: &str =
-    "SELECT seq FROM job_queue WHERE completed_at IS NOT NULL AND completed_at < ?1 ORDER BY completed_at LIMIT ?2";
-pub(super) const DELETE: &str = "DELETE FROM job_queue WHERE seq = ?1";
+pub(super) const QUEUED_PLUGINS: &str =
+    concat!("SELECT DISTINCT plugin FROM job_queue WHERE ", live!(queued), " ORDER BY plugin");
 
 /// Every statement whose cost must not depend on how many jobs there are or have been: all but `DEPTH` and `BURY`,
 /// which walk the queued jobs.
@@ -80,7 +104,8 @@ pub(super) const HOT: &[&str] = &[
     PAYLOAD,
     DUPLICATE,
     NEWEST,
-    OLDEST_QUEUED,
+    OLDEST_READY,
+    OLDEST_WAITING,
     RELEASE_DUE,
     NEXT_RETRY,
     HEAD,
@@ -100,8 +125,6 @@ pub(super) const HOT: &[&str] = &[
     OUTSTANDING,
     RETRIES_SET_AFTER,
     MOVE_RETRY,
-    EXPIRED,
-    DELETE,
 ];
 
 /// Those of them that walk a partial index, which holds nothing but the rows they ask for.
@@ -173,9 +196,8 @@ pub(super) fn duplicate(tx: &Tx<'_>, new: &NewJob, key: &str, since: Timestamp) 
 pub(super) fn depth_at_most(tx: &Tx<'_>) -> Result<u64, Error> {
     let newest = newest(tx)?;
     let mut oldest: Option<i64> = None;
-    for waiting in [false, true] {
-        let seq = tx.prepare_cached(OLDEST_QUEUED)?.query_row([waiting], |row| row.get(0)).optional()?;
-        oldest = oldest.into_iter().chain(seq).min();
+    for sql in [OLDEST_READY, OLDEST_WAITING] {
+        oldest = oldest.into_iter().chain(first(tx, sql)?).min();
     }
     Ok(oldest.map_or(0, |oldest| u64::try_from(newest - oldest + 1).unwrap_or(0)))
 }
@@ -185,7 +207,7 @@ pub(super) fn depth_at_most(tx: &Tx<'_>) -> Result<u64, Error> {
 /// # Errors
 /// When the database cannot be read.
 pub fn any_ready(connection: &Connection) -> Result<bool, Error> {
-    Ok(connection.prepare_cached(OLDEST_QUEUED)?.exists([false])?)
+    Ok(first(connection, OLDEST_READY)?.is_some())
 }
 
 /// When the first of the jobs that wait for nothing but their turn was enqueued.
@@ -193,8 +215,11 @@ pub fn any_ready(connection: &Connection) -> Result<bool, Error> {
 /// # Errors
 /// When the database cannot be read.
 pub fn oldest_ready(connection: &Connection) -> Result<Option<Timestamp>, Error> {
-    let seq: Option<i64> = connection.prepare_cached(OLDEST_QUEUED)?.query_row([false], |row| row.get(0)).optional()?;
-    seq.map(|seq| created_at(connection, seq)).transpose()
+    first(connection, OLDEST_READY)?.map(|seq| created_at(connection, seq)).transpose()
+}
+
+fn first(connection: &Connection, sql: &str) -> Result<Option<i64>, Error> {
+    Ok(connection.prepare_cached(sql)?.query_row([], |row| row.get(0)).optional()?)
 }
 
 /// How many jobs are queued, those that wait for a retry included.
@@ -359,29 +384,12 @@ pub fn pull_back_retries(tx: &Tx<'_>, now: Timestamp, limit: u32) -> Result<usiz
     Ok(late.len())
 }
 
-/// Whether there are jobs that were over before `before`.
-pub(super) fn any_completed(connection: &Connection, before: Timestamp) -> Result<bool, Error> {
-    Ok(connection.prepare_cached(EXPIRED)?.exists((Text(before), 1))?)
-}
-
-/// Deletes up to `limit` jobs that were over before `before`, with their payloads. How many it were.
-pub(super) fn delete_completed(tx: &Tx<'_>, before: Timestamp, limit: u32) -> Result<usize, Error> {
-    let mut statement = tx.prepare_cached(EXPIRED)?;
-    let rows = statement.query_map((Text(before), limit), |row| row.get(0))?;
-    let expired = rows.collect::<Result<Vec<i64>, _>>()?;
-    for seq in &expired {
-        tx.prepare_cached(DELETE)?.execute([seq])?;
-    }
-    Ok(expired.len())
-}
-
 /// The plugins that have queued jobs.
 ///
 /// # Errors
 /// When the database cannot be read.
 pub fn queued_plugins(connection: &Connection) -> Result<Vec<String>, Error> {
-    let mut statement =
-        connection.prepare("SELECT DISTINCT plugin FROM job_queue WHERE status = 'queued' ORDER BY plugin")?;
+    let mut statement = connection.prepare(QUEUED_PLUGINS)?;
     let rows = statement.query_map([], |row| row.get(0))?;
     Ok(rows.collect::<Result<_, _>>()?)
 }

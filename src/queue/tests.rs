@@ -282,6 +282,77 @@ fn retention_deletes_what_is_old_and_over_and_nothing_else() {
 }
 
 #[test]
+fn a_clock_that_was_wrong_neither_stops_retention_nor_empties_the_log() {
+    let queue = Queue::new();
+    let ended = |seconds| {
+        queue.add("a");
+        queue.succeed(at(seconds));
+    };
+    let hour = Duration::from_secs(3_600);
+    let retention = Retention { job_log: hour, job_queue: hour, facts: hour };
+    let times = || -> Vec<i64> {
+        let log = list::log(&queue.connection, None, false, 10).unwrap();
+        log.iter().map(|attempt| attempt.completed_at.since(at(0)).as_secs() as i64).collect()
+    };
+    let sweep = |now| while delete_expired(&queue.tx(), retention, now).unwrap() {};
+    // For two attempts it was ahead, then for one behind.
+    [10, 900_000, 900_001, 20, 5_000, 0, 5_010].into_iter().for_each(ended);
+    sweep(at(5_020));
+    assert_eq!(times(), [900_000, 900_001, 5_000, 0, 5_010], "those of the future hide nobody, and are kept");
+    assert!(!any_expired(&queue.connection, retention, at(5_020)).unwrap());
+    sweep(at(8_605));
+    assert_eq!(times(), [900_000, 900_001, 5_010], "what ended behind one to be kept goes with it");
+    sweep(at(903_602));
+    assert_eq!(times(), [0; 0]);
+}
+
+#[test]
+fn attempts_since_a_time_are_found_by_halving() {
+    let queue = Queue::new();
+    let since = |seconds| {
+        let filter = list::LogFilter { since: Some(at(seconds)), ..list::LogFilter::default() };
+        list::log_newest(&queue.connection, &filter, 100).unwrap().len()
+    };
+    assert_eq!(since(0), 0);
+    for n in 0..20 {
+        queue.add("a");
+        queue.succeed(at(10 * n));
+    }
+    queue.connection.execute("DELETE FROM job_log WHERE id IN (1, 2, 11)", []).unwrap();
+    for (seconds, expected) in [(0, 17), (20, 17), (21, 16), (90, 10), (91, 9), (100, 9), (110, 9), (190, 1), (191, 0)]
+    {
+        assert_eq!(since(seconds), expected, "{seconds}");
+    }
+}
+
+#[test]
+fn what_was_over_last_is_shown_whatever_its_plugin_and_its_place() {
+    let queue = Queue::new();
+    let end = |plugin: &str, transition: &Transition, now| {
+        queue.add(plugin);
+        let claimed = queue.claim(now).unwrap();
+        queue.finish(&claimed, transition, now).unwrap();
+    };
+    for n in 0..4 {
+        end("b", &Transition::Succeeded, at(10 * n));
+        end("a", &Transition::Succeeded, at(100 - n));
+        end("c", &dead(), at(10 * n + 5));
+    }
+    let times = |limit| -> Vec<i64> {
+        let jobs = ended(&queue.connection, limit).unwrap();
+        jobs.iter().map(|job| job.completed_at.unwrap().since(at(0)).as_secs() as i64).collect()
+    };
+    assert_eq!(times(100), [100, 99, 98, 97, 35, 30, 25, 20, 15, 10, 5, 0]);
+    assert_eq!(times(5), [100, 99, 98, 97, 35]);
+    assert_eq!(last_success(&queue.connection, "a").unwrap(), Some(at(100)), "not the last on the queue");
+    assert_eq!(last_success(&queue.connection, "c").unwrap(), None);
+    let hour = Duration::from_secs(3_600);
+    let retention = Retention { job_log: hour, job_queue: hour, facts: hour };
+    while delete_expired(&queue.tx(), retention, at(3_600 + 30)).unwrap() {}
+    assert_eq!(times(100), [100, 99, 98, 97, 35, 30]);
+}
+
+#[test]
 fn a_sweep_is_bounded() {
     let queue = Queue::new();
     for _ in 0..600 {
@@ -322,12 +393,14 @@ fn the_database_refuses_what_the_state_machine_does_not_know() {
 #[test]
 fn every_hot_statement_finds_its_rows_by_an_index() {
     let queue = Queue::new();
-    let lists = log_statements();
+    let mut lists = log_statements();
+    lists.extend(job_statements());
     let hot = store::HOT
         .iter()
         .chain(log::HOT)
         .chain(hold::HOT)
-        .chain(&[stats::RECENT, stats::LAST_SUCCESS])
+        .chain(over::HOT)
+        .chain(&[stats::RECENT])
         .chain(BY_PEOPLE)
         .copied();
     let hot = hot.chain(lists.iter().map(String::as_str));
@@ -346,8 +419,8 @@ fn every_hot_statement_finds_its_rows_by_an_index() {
 #[test]
 fn no_hot_statement_makes_a_temporary_table() {
     let queue = Queue::new();
-    let hot = store::HOT.iter().chain(log::HOT).chain(hold::HOT);
-    for sql in hot.filter(|sql| ![store::RELEASE_DUE, log::DELETE_EXPIRED].contains(sql)) {
+    let hot = store::HOT.iter().chain(over::HOT).chain(log::HOT).chain(hold::HOT);
+    for sql in hot.filter(|sql| **sql != store::RELEASE_DUE) {
         let opcodes = explain(&queue, &format!("EXPLAIN {sql}"), 1);
         assert!(opcodes.iter().any(|opcode| opcode == "Transaction"), "{sql}\n{opcodes:?}");
         assert!(!opcodes.iter().any(|opcode| opcode == "OpenEphemeral"), "{sql}\n{opcodes:?}");
@@ -363,14 +436,21 @@ fn explain(queue: &Queue, sql: &str, column: usize) -> Vec<String> {
 }
 
 /// What people look for.
-const BY_PEOPLE: &[&str] = &[
-    list::BY_ID_RANGE,
-    list::ENDED,
-    tree::CHILDREN,
-    by_hand::DEAD_BEFORE,
-    by_hand::DEAD_OF_PLUGIN_BEFORE,
-    by_hand::DELETE_DEAD,
-];
+const BY_PEOPLE: &[&str] =
+    &[list::BY_ID_RANGE, tree::CHILDREN, by_hand::DEAD_BEFORE, by_hand::DEAD_OF_PLUGIN_BEFORE, by_hand::DELETE_DEAD];
+
+/// Every way to ask for jobs, but for the newest of all that succeeded or are dead: those are the ends of a table and of an index.
+fn job_statements() -> Vec<String> {
+    let asked = [
+        (Status::Queued, false),
+        (Status::Queued, true),
+        (Status::Running, false),
+        (Status::Running, true),
+        (Status::Succeeded, true),
+        (Status::Dead, true),
+    ];
+    asked.into_iter().flat_map(|(status, of_plugin)| list::jobs_sql(status, of_plugin)).collect()
+}
 
 /// Every way to ask for attempts.
 fn log_statements() -> Vec<String> {

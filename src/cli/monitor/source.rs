@@ -94,7 +94,7 @@ fn read(reader: &Reader, path: &Path, holder: Option<Holder>) -> Result<Snapshot
     waiting.truncate(MOST as usize);
     let mut dead = jobs(&[queue::Status::Dead])?;
     dead.reverse();
-    let ended = list::ended(reader, MOST)?;
+    let ended = queue::ended(reader, MOST)?;
     let status = Status::read(reader, path, holder, publish::all_plugins(reader)?, None)?;
     Ok(Snapshot { status, waiting, ended, dead })
 }

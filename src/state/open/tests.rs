@@ -67,7 +67,7 @@ fn an_older_database_is_migrated_by_the_lock_holder_only() {
 }
 
 /// A database of each released schema, as `tests/schema/make.py` has printed it.
-const RELEASED: &[&str] = &[include_str!("../../../tests/schema/1.sql")];
+const RELEASED: &[&str] = &[include_str!("../../../tests/schema/1.sql"), include_str!("../../../tests/schema/2.sql")];
 
 #[test]
 fn a_database_of_each_released_schema_becomes_what_a_new_one_is_and_keeps_its_rows() {
