@@ -272,7 +272,7 @@ fn throughput(rounds: usize, per_round: usize, payload: usize) {
 /// From the return of the commit that enqueues to the plugin's main(), with an idle dispatcher.
 fn latency(count: usize) {
     let runtime = runtime();
-    let gateway = Gateway::new();
+    let gateway = Gateway::with_clock();
     let dispatching = runtime.spawn(gateway.dispatcher().run());
     let mut waits = Vec::new();
     runtime.block_on(async {

@@ -33,6 +33,15 @@ pub struct Gateway {
 
 impl Gateway {
     pub fn new() -> Self {
+        Self::with_plugin("")
+    }
+
+    /// One whose plugin logs when it was started, which a bare start does not.
+    pub fn with_clock() -> Self {
+        Self::with_plugin("env: {NOOP_CLOCK: '1'}")
+    }
+
+    fn with_plugin(settings: &str) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let plugin = dir.path().join("plugins/noop");
         fs::create_dir_all(&plugin).expect("a plugin folder");
@@ -41,7 +50,7 @@ impl Gateway {
         compile(&plugin.join("noop"));
         let held = "  held: {}\n";
         let config = format!(
-            "service: {{max_queue_depth: 10000000}}\nstate: {{path: ./state/ductile.db}}\nplugins:\n  noop: {{env: {{NOOP_CLOCK: '1'}}}}\n{held}"
+            "service: {{max_queue_depth: 10000000}}\nstate: {{path: ./state/ductile.db}}\nplugins:\n  noop: {{{settings}}}\n{held}"
         );
         let path = dir.path().join("config.yaml");
         fs::write(&path, config).expect("a configuration");
