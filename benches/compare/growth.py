@@ -133,7 +133,7 @@ def with_plugins(sizes, rounds):
             ductile.hold()
             ductile.stop()
             ductile.start(more=scheduled)
-            queued = "SELECT count(*) FROM job_queue WHERE status = 'queued'"
+            queued = "SELECT count(*) FROM job_queue WHERE completed_at IS NULL"
             world.wait(lambda: ductile.one(queued) == size, "the polls")
             first.add(size, ductile.metric("ductile_commit_duration_seconds_sum") * 1e6)
             ductile.stop()

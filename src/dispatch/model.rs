@@ -52,7 +52,6 @@ struct Row {
     last_error: Option<String>,
 }
 
-/// By job and attempt: status, error, time.
 /// One that has ended.
 #[derive(Debug, PartialEq)]
 struct Attempt {

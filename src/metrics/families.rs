@@ -50,7 +50,7 @@ struct PluginReading<'a> {
 pub(super) fn all(sources: &Sources<'_>, counts: &Counts) -> String {
     let Sources { db, reader, active, clock, vitals, .. } = *sources;
     let reading = Reading::take(db, reader, active, clock, vitals);
-    let plugins = plugins(reader, active);
+    let plugins = plugins(reader, active, clock.now());
     let mut text = Text::default();
     service(&mut text, sources, &reading, plugins.is_ok());
     writes(&mut text, db, &reading);
@@ -101,7 +101,7 @@ fn queue(text: &mut Text, active: &Active, reading: &Reading, queue: &QueueReadi
     text.gauge("ductile_jobs_running", "Jobs that run now: 0 or 1.", u8::from(running));
 }
 
-fn plugins<'a>(reader: &Reader, active: &'a Active) -> Result<Vec<PluginReading<'a>>, Error> {
+fn plugins<'a>(reader: &Reader, active: &'a Active, now: Timestamp) -> Result<Vec<PluginReading<'a>>, Error> {
     let pauses = queue::pauses(reader)?;
     let enabled = active.registry.entries().filter(|entry| entry.enabled);
     let read = |name: &'a str| {
@@ -111,7 +111,7 @@ fn plugins<'a>(reader: &Reader, active: &'a Active) -> Result<Vec<PluginReading<
             paused: pauses.plugins.contains_key(name),
             unhealthy: scheduler::unhealthy(reader, name)?.is_some(),
             breakers: scheduler::breakers_of(reader, name)?,
-            last_success: queue::last_success(reader, name)?,
+            last_success: queue::last_success(reader, name, now)?,
             next_runs: scheduler::next_runs_of(reader, name)?,
         })
     };

@@ -69,7 +69,8 @@ macro_rules! attempt_columns {
     };
 }
 
-/// Jobs in the order of the queue: of those that are over the newest, of the others those that come first.
+/// Jobs in the order of the queue. Of a plugin's that have succeeded it is those that were over last, of others that are
+/// over the last of the queue, of the rest those that come first.
 ///
 /// # Errors
 /// When the database cannot be read.

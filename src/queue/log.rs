@@ -52,7 +52,7 @@ pub(super) fn insert(
 }
 
 /// The first `limit` of the attempts that ended before `before`, in their order: from the oldest on up to one that is to
-/// be kept. One of a clock that was ahead is kept as well, but says nothing of those behind it.
+/// be kept. Those of a clock that was ahead are passed over: they say nothing of what is behind them.
 pub(super) fn expired(
     connection: &Connection,
     before: Timestamp,
@@ -60,16 +60,21 @@ pub(super) fn expired(
     limit: u32,
 ) -> Result<Vec<i64>, Error> {
     let mut statement = connection.prepare_cached(FROM)?;
-    let mut rows = statement.query([0])?;
-    let mut expired = Vec::new();
-    while expired.len() < limit as usize
-        && let Some(row) = rows.next()?
-    {
-        let (id, ended): (_, Text<Timestamp>) = (row.get(0)?, row.get(1)?);
-        match ended.0 {
-            ended if ended < before => expired.push(id),
-            ended if ended <= now => break,
-            _ => {}
+    let (mut expired, mut from) = (Vec::new(), Some(1));
+    while let Some(first) = from.take() {
+        let mut rows = statement.query([first])?;
+        while expired.len() < limit as usize
+            && let Some(row) = rows.next()?
+        {
+            let (id, ended): (_, Text<Timestamp>) = (row.get(0)?, row.get(1)?);
+            if ended.0 < before {
+                expired.push(id);
+            } else {
+                if ended.0 > now {
+                    from = first_that(connection, id + 1, |ended| ended <= now)?;
+                }
+                break;
+            }
         }
     }
     Ok(expired)
@@ -85,17 +90,23 @@ pub(super) fn delete_expired(tx: &Tx<'_>, before: Timestamp, now: Timestamp, lim
     Ok(expired.len())
 }
 
-/// The first attempt that ended then or later: attempts are numbered as they end, so it is found by halving.
+/// The first attempt that ended then or later.
 pub(super) fn first_since(connection: &Connection, since: Timestamp) -> Result<Option<i64>, Error> {
+    first_that(connection, 1, |ended| ended >= since)
+}
+
+/// The first attempt, from the number `first` on, whose end is as wanted: found by halving, as attempts are numbered as they
+/// end. A clock that was set back makes it one of several such.
+fn first_that(connection: &Connection, first: i64, wanted: impl Fn(Timestamp) -> bool) -> Result<Option<i64>, Error> {
     let mut statement = connection.prepare_cached(FROM)?;
-    let (mut first, mut end) = (1, newest(connection)? + 1);
-    let beyond = end;
+    let beyond = newest(connection)? + 1;
+    let (mut first, mut end) = (first, beyond);
     while first < end {
         let middle = first + (end - first) / 2;
         let attempt =
             statement.query_row([middle], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Text<Timestamp>>(1)?)));
         match attempt.optional()? {
-            Some((id, ended)) if ended.0 < since => first = id + 1,
+            Some((id, ended)) if !wanted(ended.0) => first = id + 1,
             _ => end = middle,
         }
     }

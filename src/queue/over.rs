@@ -12,15 +12,15 @@ use crate::state::{Error, Text, Tx};
 /// The next plugin with jobs that have succeeded, and when the first of them did.
 const NEXT_SUCCEEDED: &str = "SELECT plugin, completed_at FROM job_queue \
      WHERE status = 'succeeded' AND plugin > ?1 ORDER BY plugin, completed_at LIMIT 1";
-const SUCCEEDED_BEFORE: &str = "SELECT seq FROM job_queue \
+const EXPIRED_SUCCEEDED: &str = "SELECT seq FROM job_queue \
      WHERE status = 'succeeded' AND plugin = ?1 AND completed_at < ?2 ORDER BY completed_at LIMIT ?3";
-const DEAD_BEFORE: &str = "SELECT seq FROM job_queue INDEXED BY job_queue_dead_completed \
+const EXPIRED_DEAD: &str = "SELECT seq FROM job_queue INDEXED BY job_queue_dead_completed \
      WHERE status = 'dead' AND completed_at < ?1 ORDER BY completed_at LIMIT ?2";
 const DELETE: &str = "DELETE FROM job_queue WHERE seq = ?1";
 const SUCCEEDED_SINCE: &str = concat!(
     "SELECT ",
     columns!(),
-    " FROM job_queue WHERE status = 'succeeded' AND plugin = ?1 AND completed_at > ?2 ORDER BY completed_at DESC LIMIT ?3"
+    " FROM job_queue WHERE status = 'succeeded' AND plugin = ?1 AND completed_at >= ?2 ORDER BY completed_at DESC LIMIT ?3"
 );
 /// Every text is above the empty one: the condition is there for the index.
 const LAST_DEAD: &str = concat!(
@@ -28,13 +28,13 @@ const LAST_DEAD: &str = concat!(
     columns!(),
     " FROM job_queue WHERE status = 'dead' AND completed_at > '' ORDER BY completed_at DESC LIMIT ?1"
 );
-const LAST_SUCCESS: &str =
-    "SELECT completed_at FROM job_queue WHERE status = 'succeeded' AND plugin = ?1 ORDER BY completed_at DESC LIMIT 1";
+const LAST_SUCCESS: &str = "SELECT completed_at FROM job_queue \
+     WHERE status = 'succeeded' AND plugin = ?1 AND completed_at <= ?2 ORDER BY completed_at DESC LIMIT 1";
 
 /// Every statement whose cost must not depend on how many jobs there are or have been.
 #[cfg(test)]
 pub(super) const HOT: &[&str] =
-    &[NEXT_SUCCEEDED, SUCCEEDED_BEFORE, DEAD_BEFORE, DELETE, SUCCEEDED_SINCE, LAST_DEAD, LAST_SUCCESS];
+    &[NEXT_SUCCEEDED, EXPIRED_SUCCEEDED, EXPIRED_DEAD, DELETE, SUCCEEDED_SINCE, LAST_DEAD, LAST_SUCCESS];
 
 /// The jobs that were over last, the newest first; one look-up a plugin.
 ///
@@ -58,21 +58,22 @@ pub fn ended(connection: &Connection, limit: u32) -> Result<Vec<Job>, Error> {
     Ok(ended)
 }
 
-/// When the last of a plugin's jobs to succeed did; `None` when there is none any more.
+/// When the last of a plugin's jobs to succeed did; `None` when there is none any more. What a clock that was ahead has
+/// put after `now` does not count: it would hide for long that nothing succeeds.
 ///
 /// # Errors
 /// When the database cannot be read.
-pub fn last_success(connection: &Connection, plugin: &str) -> Result<Option<Timestamp>, Error> {
+pub fn last_success(connection: &Connection, plugin: &str, now: Timestamp) -> Result<Option<Timestamp>, Error> {
     let mut statement = connection.prepare_cached(LAST_SUCCESS)?;
-    Ok(statement.query_row([plugin], |row| row.get::<_, Text<_>>(0)).optional()?.map(|at| at.0))
+    Ok(statement.query_row((plugin, Text(now)), |row| row.get::<_, Text<_>>(0)).optional()?.map(|at| at.0))
 }
 
 /// The first `limit` jobs that were over before `before`: one look-up a plugin.
 pub(super) fn completed_before(connection: &Connection, before: Timestamp, limit: u32) -> Result<Vec<i64>, Error> {
     let seq = |row: &Row<'_>| row.get(0);
-    let mut statement = connection.prepare_cached(DEAD_BEFORE)?;
+    let mut statement = connection.prepare_cached(EXPIRED_DEAD)?;
     let mut seqs: Vec<i64> = statement.query_map((Text(before), limit), seq)?.collect::<Result<_, _>>()?;
-    let mut statement = connection.prepare_cached(SUCCEEDED_BEFORE)?;
+    let mut statement = connection.prepare_cached(EXPIRED_SUCCEEDED)?;
     let mut plugin = String::new();
     while seqs.len() < limit as usize
         && let Some((next, first)) = next_succeeded(connection, &plugin)?

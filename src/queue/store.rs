@@ -1,4 +1,4 @@
-//! All SQL of `job_queue` and `job_payload`: one function a statement, no policy.
+//! The SQL of `job_queue` and `job_payload`, but for jobs that are over: one function a statement, no policy.
 
 use rusqlite::{Connection, OptionalExtension, Row};
 use uuid::Uuid;
@@ -94,8 +94,8 @@ pub(super) const MOVE_RETRY: &str = "UPDATE job_queue SET next_retry_at = ?2, re
 pub(super) const QUEUED_PLUGINS: &str =
     concat!("SELECT DISTINCT plugin FROM job_queue WHERE ", live!(queued), " ORDER BY plugin");
 
-/// Every statement whose cost must not depend on how many jobs there are or have been: all but `DEPTH` and `BURY`,
-/// which walk the queued jobs.
+/// Every statement whose cost must not depend on how many jobs there are or have been: all but `DEPTH`,
+/// `BURY` and `QUEUED_PLUGINS`, which walk the queued jobs.
 #[cfg(test)]
 pub(super) const HOT: &[&str] = &[
     INSERT,

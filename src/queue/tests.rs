@@ -344,8 +344,10 @@ fn what_was_over_last_is_shown_whatever_its_plugin_and_its_place() {
     };
     assert_eq!(times(100), [100, 99, 98, 97, 35, 30, 25, 20, 15, 10, 5, 0]);
     assert_eq!(times(5), [100, 99, 98, 97, 35]);
-    assert_eq!(last_success(&queue.connection, "a").unwrap(), Some(at(100)), "not the last on the queue");
-    assert_eq!(last_success(&queue.connection, "c").unwrap(), None);
+    let last = |plugin, now| last_success(&queue.connection, plugin, now).unwrap();
+    assert_eq!(last("a", at(100)), Some(at(100)), "not the last on the queue");
+    assert_eq!(last("a", at(99)), Some(at(99)), "the clock was ahead");
+    assert_eq!(last("c", at(100)), None);
     let hour = Duration::from_secs(3_600);
     let retention = Retention { job_log: hour, job_queue: hour, facts: hour };
     while delete_expired(&queue.tx(), retention, at(3_600 + 30)).unwrap() {}

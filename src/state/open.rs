@@ -208,8 +208,8 @@ fn connect(path: &Path, access: OpenFlags) -> Result<Connection, OpenError> {
     connect().map_err(|source| sqlite_error(path, source))
 }
 
-/// Bytes, for a database that is made now. A settlement changes a few bytes on each of seven pages and logs them whole:
-/// half of SQLite's own size, and a job costs 40 µs less.
+/// Bytes, for a database that is made now: half of SQLite's own size. A settlement changes a few bytes on each of seven
+/// pages, and logs them whole.
 const PAGE_SIZE: i64 = 2_048;
 
 fn settings(connection: &Connection) -> rusqlite::Result<()> {

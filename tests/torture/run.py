@@ -438,7 +438,7 @@ class Torture:
             self.note("refused", status=answer.status, plugin=plugin, forged=forged)
 
     def deep(self):
-        queued = self.read("SELECT count(*) FROM job_queue WHERE status = 'queued'")
+        queued = self.read("SELECT count(*) FROM job_queue WHERE completed_at IS NULL AND status = 'queued'")
         return bool(queued) and queued[0][0] > DEEP
 
     # The steps. Each is told of a generator of its own, so that what one draws changes no other.
@@ -593,7 +593,7 @@ class Torture:
         connection = sqlite3.connect(self.database, timeout=1, isolation_level=None)
         try:
             connection.execute("BEGIN IMMEDIATE")
-            rows = connection.execute("SELECT seq, id FROM job_queue WHERE status = 'running' AND command != 'init'").fetchall()
+            rows = connection.execute("SELECT seq, id FROM job_queue WHERE completed_at IS NULL AND status = 'running' AND command != 'init'").fetchall()
             if rows:
                 connection.execute("UPDATE job_queue SET status = 'queued' WHERE seq = ?", (rows[0][0],))
             connection.execute("COMMIT")
