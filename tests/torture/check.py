@@ -290,7 +290,7 @@ def first_in_first_out(checker):
     held |= {line["plugin"] for line in checker.journal if line.get("command") == "init"}
     by_hand = [line["arguments"] for line in checker.did("client") if line["arguments"][0] == "run"]
     out_of_turn = {arguments[1] for arguments in by_hand if "--detach" not in arguments}
-    meddled = collections.Counter(line["job"] for line in checker.did("meddled"))
+    put_back = requeues(checker)
     latest = None
     for job in checker.jobs.values():
         runs = checker.runs[job["id"]]
@@ -300,10 +300,13 @@ def first_in_first_out(checker):
             checker.compared += 1
             if runs[0]["place"] < latest[0]:
                 checker.complain("order", f"{job['id']} ({job['seq']}) began before {latest[1]['id']} ({latest[1]['seq']})")
-        # Without a run an attempt that was charged tells that it waited for a retry before its first one. A run whose row was
-        # changed by hand was not charged.
-        charged = [row for row in checker.attempts[job["id"]] if row["error"] != "interrupted"]
-        if job["plugin"] not in held and len(charged) <= len(runs) - meddled[job["id"]] and (latest is None or runs[0]["place"] > latest[0]):
+        # An attempt may be charged without a run, as when the daemon was stopped for longer than its time: then the job has
+        # waited for a retry before its first one. What was interrupted or put back has runs that were not charged.
+        rows = checker.attempts[job["id"]]
+        charged = [row for row in rows if row["error"] != "interrupted"]
+        seen = len(runs) - put_back[job["id"]] - (len(rows) - len(charged))
+        surely_ran = len(charged) <= seen or all(row["exit_code"] is not None for row in charged)
+        if job["plugin"] not in held and surely_ran and (latest is None or runs[0]["place"] > latest[0]):
             latest = (runs[0]["place"], job)
 
 
