@@ -69,25 +69,15 @@ pub(super) fn expired(
             let (id, ended): (_, Text<Timestamp>) = (row.get(0)?, row.get(1)?);
             if ended.0 < before {
                 expired.push(id);
-            } else {
-                if ended.0 > now {
-                    from = first_that(connection, id + 1, |ended| ended <= now)?;
-                }
-                break;
+                continue;
             }
+            if ended.0 > now {
+                from = first_that(connection, id + 1, |ended| ended <= now)?;
+            }
+            break;
         }
     }
     Ok(expired)
-}
-
-/// Deletes up to `limit` attempts that ended before `before`. How many it were.
-pub(super) fn delete_expired(tx: &Tx<'_>, before: Timestamp, now: Timestamp, limit: u32) -> Result<usize, Error> {
-    let expired = expired(tx, before, now, limit)?;
-    let mut delete = tx.prepare_cached(DELETE)?;
-    for id in &expired {
-        delete.execute([id])?;
-    }
-    Ok(expired.len())
 }
 
 /// The first attempt that ended then or later.

@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use super::job::Job;
 use super::store::{self, columns};
 use crate::clock::Timestamp;
-use crate::state::{Error, Text, Tx};
+use crate::state::{Error, Text};
 
 /// The next plugin with jobs that have succeeded, and when the first of them did.
 const NEXT_SUCCEEDED: &str = "SELECT plugin, completed_at FROM job_queue \
@@ -16,7 +16,8 @@ const EXPIRED_SUCCEEDED: &str = "SELECT seq FROM job_queue \
      WHERE status = 'succeeded' AND plugin = ?1 AND completed_at < ?2 ORDER BY completed_at LIMIT ?3";
 const EXPIRED_DEAD: &str = "SELECT seq FROM job_queue INDEXED BY job_queue_dead_completed \
      WHERE status = 'dead' AND completed_at < ?1 ORDER BY completed_at LIMIT ?2";
-const DELETE: &str = "DELETE FROM job_queue WHERE seq = ?1";
+/// With its payload.
+pub(super) const DELETE: &str = "DELETE FROM job_queue WHERE seq = ?1";
 const SUCCEEDED_SINCE: &str = concat!(
     "SELECT ",
     columns!(),
@@ -92,14 +93,4 @@ pub(super) fn completed_before(connection: &Connection, before: Timestamp, limit
 fn next_succeeded(connection: &Connection, plugin: &str) -> Result<Option<(String, Timestamp)>, Error> {
     let mut statement = connection.prepare_cached(NEXT_SUCCEEDED)?;
     Ok(statement.query_row([plugin], |row| Ok((row.get(0)?, row.get::<_, Text<_>>(1)?.0))).optional()?)
-}
-
-/// Deletes up to `limit` jobs that were over before `before`, with their payloads. How many it were.
-pub(super) fn delete_completed(tx: &Tx<'_>, before: Timestamp, limit: u32) -> Result<usize, Error> {
-    let expired = completed_before(tx, before, limit)?;
-    let mut delete = tx.prepare_cached(DELETE)?;
-    for seq in &expired {
-        delete.execute([seq])?;
-    }
-    Ok(expired.len())
 }

@@ -35,8 +35,17 @@ pub fn any_expired(connection: &Connection, retention: Retention, now: Timestamp
 /// # Errors
 /// When the database cannot be written.
 pub fn delete_expired(tx: &Tx<'_>, retention: Retention, now: Timestamp) -> Result<bool, Error> {
-    let logs = log::delete_expired(tx, now.before(retention.job_log), now, PIECE)?;
-    let jobs = over::delete_completed(tx, now.before(retention.job_queue), PIECE)?;
+    let logs = delete(tx, log::DELETE, &log::expired(tx, now.before(retention.job_log), now, PIECE)?)?;
+    let jobs = delete(tx, over::DELETE, &over::completed_before(tx, now.before(retention.job_queue), PIECE)?)?;
     let facts = facts::delete_expired(tx, now.before(retention.facts), PIECE)?;
     Ok(logs.max(jobs).max(facts) == PIECE as usize)
+}
+
+/// Deletes rows one by one, by their numbers. How many it were.
+fn delete(tx: &Tx<'_>, sql: &str, rows: &[i64]) -> Result<usize, Error> {
+    let mut statement = tx.prepare_cached(sql)?;
+    for row in rows {
+        statement.execute([row])?;
+    }
+    Ok(rows.len())
 }

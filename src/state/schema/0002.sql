@@ -11,7 +11,7 @@ DROP INDEX job_queue_queued;
 -- Attempts are numbered as they end.
 DROP INDEX job_log_completed;
 
--- What is over is looked for plugin by plugin, as everything else is known by it.
+-- What has succeeded is looked for plugin by plugin: by retention, by lists, and for the last success.
 DROP INDEX job_queue_succeeded;
 DROP INDEX job_queue_completed;
 CREATE INDEX job_queue_succeeded ON job_queue(plugin, completed_at) WHERE status = 'succeeded';
